@@ -1,0 +1,1 @@
+"""Pretrained models: finding them, knowing them by their fingerprint, putting a classification head on them."""

@@ -1,0 +1,147 @@
+"""`tunelet.json`: what an adapter folder says of itself, and reading it with every problem told at once.
+
+Not here: whether what it says is true; `checks` compares it with the files, the base and the model.
+
+Example:
+    >>> manifest = read_manifest(folder)            # doctest: +SKIP
+    >>> manifest.label_names                        # doctest: +SKIP
+    ('sadness', 'joy')
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from tunelet.base.errors import AdapterError, Problem
+from tunelet.base.files import digest
+from tunelet.base.registry import suggest
+from tunelet.base.settings import Field, Settings
+from tunelet.data.records import Label, Task
+from tunelet.tuning.probes import TOLERANCE, Probe
+
+NAME = "tunelet.json"
+FORMAT = 1
+_READ_FIRST = "save the adapter again; a manifest is not meant to be edited"
+
+
+class BaseEntry(Settings):
+    """The base that the adapter was trained on."""
+
+    name: str = Field(description="as the recipe named it")
+    revision: str | None = Field(description="of the hub")
+    fingerprint: str = Field(description="hex sha256 of what it computes")
+    tokenizer_sha256: str = Field(description="hex sha256 of its tokenizer")
+
+
+class LabelEntry(Settings):
+    """A label; its position is the position of the model's output."""
+
+    name: str = Field(description="name")
+    definition: str = Field(description="the sentence that says when it holds")
+
+
+class TaskEntry(Settings):
+    """What the adapter tells from a text."""
+
+    name: str = Field(description="name")
+    description: str = Field(description="one sentence")
+    labels: tuple[LabelEntry, ...] = Field(min_length=1, description="in the order of the outputs")
+    multi_label: bool = Field(description="any number of labels per text")
+    metric: str = Field(description="the score that the task is about")
+
+
+class FileEntry(Settings):
+    """A file of the folder."""
+
+    sha256: str = Field(description="hex")
+    bytes: int = Field(ge=0, description="size")
+
+
+class Manifest(Settings):
+    """The content of `tunelet.json`."""
+
+    format: Literal[1] = Field(description="version of this layout")
+    kind: Literal["adapter", "model"] = Field(description="an adapter for a base, or a whole fine-tuned model")
+    method: str = Field(description="tuning method")
+    base: BaseEntry = Field(description="what it was trained on")
+    task: TaskEntry = Field(description="what it does")
+    max_length: int = Field(ge=1, description="longest input in tokens")
+    attention: str = Field(description="attention kernel of the run")
+    scaling: dict[str, float] = Field(description="the number that multiplies each module's update")
+    trainable_parameters: int = Field(ge=0, description="parameters that trained, head once")
+    total_parameters: int = Field(ge=0, description="all parameters, head once")
+    files: dict[str, FileEntry] = Field(description="the files, by path in the folder")
+    probes: tuple[Probe, ...] = Field(min_length=1, description="texts and their logits over the fp32 base")
+    tolerance: float = Field(TOLERANCE, ge=0, description="largest difference of a probe's logit")
+    scores: dict[str, Any] | None = Field(description="metrics of the run, as given")
+    seal: str = Field("", description="hex sha256 over all the rest")
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels, in order."""
+        return tuple(label.name for label in self.task.labels)
+
+    def to_task(self) -> Task:
+        """The task, as the data layer has it."""
+        labels = tuple(Label(label.name, label.definition) for label in self.task.labels)
+        return Task(self.task.name, self.task.description, labels, self.task.multi_label, self.task.metric)
+
+    def sealed(self) -> Manifest:
+        """The same with its seal."""
+        return self.model_copy(update={"seal": self.expected_seal()})
+
+    def expected_seal(self) -> str:
+        """Hash over every field but the seal. Labels, weights' hashes and scaling are bound together by it."""
+        return digest(self.model_dump(mode="json", exclude={"seal"}))
+
+
+def task_entry(task: Task) -> TaskEntry:
+    """`task` as the manifest holds it."""
+    return TaskEntry(
+        name=task.name,
+        description=task.description,
+        labels=tuple(LabelEntry(name=label.name, definition=label.definition) for label in task.labels),
+        multi_label=task.multi_label,
+        metric=task.metric,
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `folder`/tunelet.json.
+
+    Raises:
+        AdapterError: it is not JSON, of a later format, or lacks a key; every problem is named.
+    """
+    path = folder / NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise AdapterError(Problem(f"not JSON: {error.msg}", path, error.lineno, hint=_READ_FIRST)) from None
+    except UnicodeDecodeError as error:
+        raise AdapterError(Problem(f"not UTF-8 at byte {error.start}", path, hint=_READ_FIRST)) from None
+    if not isinstance(values, dict):
+        raise AdapterError(Problem(f"expected an object, found {type(values).__name__}", path, hint=_READ_FIRST))
+    version = values.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise AdapterError(
+            Problem(f"format {version}; this Tunelet reads formats up to {FORMAT}", path, hint="pip install -U tunelet")
+        )
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        raise AdapterError([_problem(item, path) for item in error.errors()]) from None
+
+
+def _problem(item: Any, path: Path) -> Problem:
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return Problem("this key is missing", path, field=field, hint=_READ_FIRST)
+    if item["type"] == "extra_forbidden":
+        near = suggest(str(item["loc"][-1]), Manifest.model_fields)
+        meant = f"; did you mean {near!r}?" if near else ""
+        return Problem(f"unknown key{meant}", path, field=field, hint=_READ_FIRST)
+    return Problem(f"{item['msg']}, found {item['input']!r}"[:300], path, field=field, hint=_READ_FIRST)
