@@ -1,0 +1,69 @@
+"""What a run tells to whoever watches it. The library never prints: the command line draws these as a progress bar.
+
+Example:
+    >>> seen = []
+    >>> observer: Observer = seen.append
+    >>> observer(StepDone(step=1, total=10, loss=0.5, learning_rate=1e-3, tokens=320))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence worth showing."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run begins, or goes on from `step`."""
+
+    name: str
+    number: int
+    runs: int
+    step: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """An optimiser step; `loss` is the mean over its examples, `tokens` the real ones in it."""
+
+    step: int
+    total: int
+    loss: float
+    learning_rate: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation on the validation split."""
+
+    step: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """A run is on disk; `skipped` if it was there already."""
+
+    name: str
+    number: int
+    runs: int
+    skipped: bool
+    summary: str
+
+
+Event = Note | RunStarted | StepDone | Evaluated | RunFinished
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer of whoever does not look."""
