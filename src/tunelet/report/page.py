@@ -1,0 +1,85 @@
+"""Writes the report of a sweep: `report.html`, `report.md` and `csv/*.csv`. Not here: what they say (`content.py`).
+
+The page is one file: style and plots are inlined, there is no script, and nothing is fetched. Everything that comes
+from data is escaped by the template engine; only the plots' SVG, which we made ourselves, is not.
+
+Example:
+    >>> files = build_report(Path("out/emotion"))           # doctest: +SKIP
+    >>> files.html                                          # doctest: +SKIP
+    PosixPath('out/emotion/report.html')
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from tunelet.base.files import write_atomic
+from tunelet.report.content import Report, make_report
+from tunelet.report.results import read_sweep
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where the report was written."""
+
+    html: Path
+    md: Path
+    csv: tuple[Path, ...]
+
+
+def build_report(folder: Path) -> ReportFiles:
+    """Write the report of a sweep, finished or half-way, beside its `result.json`.
+
+    Reads only what stands on disk, so the same files give the same report, byte for byte. Each file is replaced
+    atomically.
+
+    Raises:
+        InputError: `result.json` or a file of a run is missing or wrong; file, line and field are named.
+    """
+    folder = Path(folder)
+    report = make_report(read_sweep(folder))
+    paths = []
+    for name, text in report.csv.items():
+        paths.append(folder / "csv" / f"{name}.csv")
+        write_atomic(paths[-1], text)
+    write_atomic(folder / "report.md", render_markdown(report))
+    write_atomic(folder / "report.html", render_html(report))
+    return ReportFiles(folder / "report.html", folder / "report.md", tuple(paths))
+
+
+def render_html(report: Report) -> str:
+    """The page as one HTML document."""
+    environment = _environment(autoescape=True)
+    environment.filters["svg"] = Markup
+    return environment.get_template("report.html.j2").render(report=report)
+
+
+def render_markdown(report: Report) -> str:
+    """The same content as Markdown; plots are left to the page and the CSV files."""
+    environment = _environment(autoescape=False)
+    environment.filters["md"] = escape_markdown
+    text = environment.get_template("report.md.j2").render(report=report)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, also inside a table cell: no markup, no HTML, one line."""
+    text = " ".join(str(text).split())
+    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _environment(*, autoescape: bool) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("tunelet.report", "templates"),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
