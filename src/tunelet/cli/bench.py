@@ -1,0 +1,58 @@
+"""``tunelet bench``: measures ours beside what a user would pick instead, in one run, as ratios."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from tunelet.base.errors import InputError, Problem
+from tunelet.base.files import write_json
+from tunelet.base.registry import unknown_name
+from tunelet.cli.options import JsonFile
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark.", metavar="NAME")],
+    quick: Annotated[bool, typer.Option("--quick", help="A shorter measurement, at most a minute.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Run a benchmark and print its ratios (ours divided by the peer's speed, or as the name says).
+
+    Example:
+
+      tunelet bench train --quick --json train.json
+    """
+    found = benchmarks()
+    if name not in found:
+        raise InputError(Problem(unknown_name("benchmark", name, found)))
+    result = _load(found[name]).measure(quick=quick, tell=lambda text: typer.echo(text, err=True))
+    if json_file is not None:
+        write_json(json_file, result)
+    for ratio, value in result["ratios"].items():
+        typer.echo(f"{ratio:<28} {value:8.2f}")
+    typer.echo(json.dumps(result["machine"]), err=True)
+
+
+def benchmarks() -> dict[str, Path]:
+    """Name -> file of every benchmark: in the installed package, or in the checkout that it runs from."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "benchmarks", package.parents[1] / "benchmarks"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
+    raise InputError(
+        Problem("the benchmarks are not part of this installation", hint="run from a checkout of the project")
+    )
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tunelet_benchmarks_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(Problem("cannot be loaded", path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,55 @@
+"""``tunelet check``: is a recipe right, are its data right, what will it cost."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Annotated
+
+import typer
+
+from tunelet.cli.options import DataDir, JsonFile, Overrides, RecipeName
+
+
+def check(
+    recipe: RecipeName = "",
+    override: Overrides = None,
+    data: DataDir = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of a recipe and do nothing else.")
+    ] = False,
+    estimate: Annotated[bool, typer.Option(help="Load the base and time a few steps.")] = True,
+    json_file: JsonFile = None,
+) -> None:
+    """Check a recipe and its data, list its runs and estimate what they need, without training.
+
+    Parameters are counted exactly, memory and time follow from a few real steps of one run of each kind.
+
+    Examples:
+
+      tunelet check emotion
+
+      tunelet check my_recipe.yaml --no-estimate
+
+      tunelet check --schema > recipe.schema.json
+    """
+    from tunelet.systems import SCHEMAS, load_recipe
+
+    if schema:
+        schemas = {name: importlib.import_module(module).json_schema() for name, module in SCHEMAS.items()}
+        typer.echo(
+            json.dumps(
+                next(iter(schemas.values())) if len(schemas) == 1 else {"oneOf": list(schemas.values())}, indent=2
+            )
+        )
+        return
+    if not recipe:
+        raise typer.BadParameter("give a RECIPE, or --schema")
+    loaded = load_recipe(recipe, override or [])
+    typer.echo(
+        f"{loaded.name}: {loaded.title}\n{len(loaded.runs)} runs in {len(loaded.groups)} groups: {', '.join(loaded.groups)}"
+    )
+    from tunelet.cli.check_tables import show_checked
+    from tunelet.systems import check_recipe
+
+    show_checked(check_recipe(loaded, data_dir=data, estimate=estimate), json_file)

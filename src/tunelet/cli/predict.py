@@ -1,0 +1,99 @@
+"""``tunelet predict``: labels and probabilities for texts, from an adapter folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunelet.base.errors import InputError, Problem
+from tunelet.cli.options import JsonFile as JsonFile
+
+if TYPE_CHECKING:
+    from tunelet.data.records import TextExample
+
+
+def predict(
+    adapter: Annotated[Path, typer.Argument(help="An adapter folder, of Tunelet or of PEFT.", metavar="ADAPTER")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; without texts and --file: standard input, one a line.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="IN", help="Texts as .jsonl, .csv, .tsv or .txt, also .gz.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write JSON Lines here instead of standard output.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="BASE", help="Base model, if not the one that the adapter names.")
+    ] = None,
+    field: Annotated[str, typer.Option(metavar="NAME", help="Field that holds the text.")] = "text",
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts in a batch.")] = 32,
+    force: Annotated[bool, typer.Option("--force", help="Use the adapter though its folder does not verify.")] = False,
+) -> None:
+    """Predict labels with probabilities, one JSON object a line, in the order of the texts.
+
+    Files of any length are streamed.
+
+    Examples:
+
+      tunelet predict my-adapter "i could not be happier"
+
+      tunelet predict my-adapter --file in.jsonl --out out.jsonl
+
+      cat texts.txt | tunelet predict my-adapter
+    """
+    if texts and file:
+        raise InputError(Problem("both texts and --file were given", hint="give one of them"))
+    examples = _examples(texts, file, field)
+    from tunelet.evaluation.inference import predict_stream
+    from tunelet.tuning.folder import load_adapter
+
+    loaded = load_adapter(adapter, base=base, force=force)
+    for warning in loaded.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    rows = (row.to_json() for row in predict_stream(loaded, examples, batch_size=batch_size))
+    if out is None:
+        for row in rows:
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    else:
+        typer.echo(f"{_write(out, rows):,} predictions in {out}", err=True)
+
+
+def _examples(texts: list[str] | None, file: Path | None, field: str) -> Iterator[TextExample]:
+    from tunelet.data.readers import read_texts
+    from tunelet.data.records import TextExample
+
+    if texts:
+        return iter([TextExample(str(number), text, ()) for number, text in enumerate(texts, start=1)])
+    return read_texts(file if file is not None else sys.stdin.buffer, text_field=field)
+
+
+def _write(out: Path, rows: Iterator[dict[str, Any]]) -> int:
+    """Stream rows to a file beside `out` with a bar, and put it in place when it is whole; returns their number."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    part = out.with_name(f".{out.name}.part")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,} texts, {task.speed} a second"), TimeElapsedColumn())
+    try:
+        with (
+            open(part, "w", encoding="utf-8") as target,
+            Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+        ):
+            task = bar.add_task("predict", total=None)
+            for row in rows:
+                target.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+                bar.advance(task)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return count

@@ -1,0 +1,68 @@
+"""The systems, and the way from a recipe's name to a folder of results. A system only chooses parts.
+
+Not here: what a system does (`systems.classify`), how runs become a folder (`systems.sweep`).
+
+Example:
+    >>> recipe = load_recipe("emotion-quick", ["training.epochs=1"])
+    >>> folder = run_recipe(recipe)                             # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tunelet.base.errors import RecipeError
+from tunelet.base.registry import unknown_name
+from tunelet.systems.recipes import LoadedRecipe, read_recipe
+
+#: system -> the module that builds it; imported on use, because it imports torch
+SYSTEMS = {"classify": "tunelet.systems.classify"}
+#: system -> the module with its recipe's schema and the reading of its data, free of torch
+SCHEMAS = {"classify": "tunelet.systems.classify_recipe"}
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Read and validate a recipe: a shipped name or a path.
+
+    Args:
+        name: such as ``emotion``, or a YAML file.
+        overrides: ``key=value`` each.
+
+    Raises:
+        RecipeError: everything that is wrong in it, at once.
+    """
+    tree = read_recipe(str(name), overrides)
+    system = tree.data.get("system") if isinstance(tree.data, dict) else None
+    if not isinstance(system, str) or system not in SCHEMAS:
+        message = "expected the key 'system'" if system is None else unknown_name("system", str(system), SCHEMAS)
+        raise RecipeError(tree.problem(message, ("system",), hint="see `tunelet recipes` for recipes to start from"))
+    return importlib.import_module(SCHEMAS[system]).expand(tree)  # type: ignore[no-any-return]
+
+
+def run_recipe(recipe: LoadedRecipe, *, data_dir: Path | None = None, **options: Any) -> Path:
+    """Run what is missing of a recipe and write its report; see `tunelet.systems.sweep.run`.
+
+    Args:
+        recipe: the expanded recipe.
+        data_dir: folder of data that takes the place of the usual sources.
+        options: as `tunelet.systems.sweep.run` takes them.
+    """
+    recipe.select(options.get("only", "*"))  # as cheap an answer as that about the data
+    return _apply("tunelet.systems.sweep:run", recipe, data_dir, options)  # type: ignore[no-any-return]
+
+
+def check_recipe(recipe: LoadedRecipe, *, data_dir: Path | None = None, **options: Any) -> Any:
+    """Check data and base of a recipe and forecast its cost; see `tunelet.systems.checking.check`."""
+    return _apply("tunelet.systems.checking:check", recipe, data_dir, options)
+
+
+def _apply(function: str, recipe: LoadedRecipe, data_dir: Path | None, options: dict[str, Any]) -> Any:
+    # the data come first: what is wrong in them is told before the seconds that importing torch takes
+    data = importlib.import_module(SCHEMAS[recipe.system]).load_data(recipe, data_dir)
+    module, name = function.split(":")
+    return getattr(importlib.import_module(module), name)(
+        importlib.import_module(SYSTEMS[recipe.system]), recipe, data, **options
+    )
