@@ -343,6 +343,18 @@ def test_any_flipped_bit_is_found_and_both_hashes_are_named(tmp_path: Path, data
     assert all(part in str(caught.value) for part in (str(file), sha256_bytes(before), sha256_bytes(bytes(after))))
 
 
+@given(st.data())
+def test_any_flipped_bit_of_the_manifest_is_found(tmp_path: Path, data: st.DataObject) -> None:
+    publish(tmp_path / "x", "content")
+    manifest = tmp_path / "x" / MANIFEST
+    flipped = bytearray(manifest.read_bytes())
+    bit = data.draw(st.integers(0, 8 * (len(flipped) - 1) - 1))  # the line's end may be any space
+    flipped[bit // 8] ^= 1 << bit % 8
+    manifest.write_bytes(flipped)
+    with pytest.raises(DamagedFileError, match=str(tmp_path / "x")):
+        verify_folder(tmp_path / "x")
+
+
 @given(st.integers(0, 6))
 def test_a_file_that_was_cut_short_is_found(tmp_path: Path, length: int) -> None:
     publish(tmp_path / "x", "content")

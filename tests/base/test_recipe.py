@@ -111,7 +111,7 @@ def test_an_override_sets_its_key_and_changes_no_other(path: tuple[str, ...], va
 @given(paths, values, values)
 def test_the_last_override_of_a_key_wins(path: tuple[str, ...], first: Any, last: Any) -> None:
     key = ".".join(path)
-    changed = with_overrides(tree("a: 1\n"), [f"{key}={as_argument(first)}", f"{key}={as_argument(last)}"])
+    changed = with_overrides(tree("zzzzzz: 1\n"), [f"{key}={as_argument(first)}", f"{key}={as_argument(last)}"])
     assert get(changed.data, path) == last
 
 

@@ -1,4 +1,4 @@
-"""The report's page in a real browser: nothing fetched, nothing wider than the screen, every plot seen, dark or light."""
+"""The report's page in a real browser: nothing fetched, nothing too wide, every plot seen, dark or light."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from report.sweeps import FakeGroup, write_sweep
 from tunelet.report import build_report
+from tunelet.report.plots import cell_shade
 
 pytest.importorskip("playwright", reason="the package playwright is not installed")
 from playwright.sync_api import Browser, Error, Page, sync_playwright
@@ -18,7 +19,7 @@ from playwright.sync_api import Browser, Error, Page, sync_playwright
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
-#: For each visible text: its colour and that of the nearest opaque background, as "r, g, b"; SVG text is measured by fill.
+#: For each visible text: its start, its colour and that of the nearest opaque background; SVG text has its fill.
 COLOURS = """() => {
   const rgb = (value) => (value.match(/[\\d.]+/g) || []).map(Number);
   const behind = (node) => {
@@ -129,10 +130,10 @@ def test_confusion_numbers_stand_out_from_their_cells(browser: Browser, page_fil
         names,
     )
     ink, on_accent, accent, surface = ([int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in found)
-    for share in (0.46, 0.7, 1.0):  # from here on the number takes the light ink, see plots.confusion_matrix
-        assert _contrast(on_accent, _mix(accent, surface, 0.05 + 0.95 * share)) >= 3.0
-    for share in (0.0, 0.2, 0.45):
-        assert _contrast(ink, _mix(accent, surface, 0.05 + 0.95 * share)) >= 4.5
+    for share in (0.5, 0.7, 1.0):
+        assert _contrast(on_accent, _mix(accent, surface, cell_shade(share))) >= 4.5
+    for share in (0.0, 0.2, 0.499):
+        assert _contrast(ink, _mix(accent, surface, cell_shade(share))) >= 4.5
 
 
 def _mix(above: list[int], below: list[int], alpha: float) -> list[float]:

@@ -107,7 +107,6 @@ def test_training_moves_all_that_trains_and_nothing_else(case: Case, base: Base)
     train(tuned, tuned.optimizer(learning_rate=0.02), range(1, 4))
     trained = {name for name, _ in tuned.trainable()}
     moved = {name for name, tensor in tuned.model.state_dict().items() if not tensor.equal(before[name])}
-    # rows of words, positions and types that the batch does not hold move only by decay, which is off here
     assert moved <= trained
     # the key's bias shifts every score of a query alike: its gradient is zero but for rounding
     assert {name for name in trained - moved if "key.bias" not in name} == set()

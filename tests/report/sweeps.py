@@ -1,7 +1,7 @@
 """Builds sweep folders like those that `tunelet run` leaves, from made-up predictions. Not here: any training.
 
 Example:
-    >>> write_sweep(tmp_path, [FakeGroup("full", "full", "", 8, skill=0.9, trainable=1000)], seeds=(1,), n=50)
+    >>> write_sweep(folder, [FakeGroup("full", "full", "", 8, 0.9, 1000)], seeds=(1,), n=50)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def write_sweep(
         "splits": splits or {"train": 16_000, "validation": 2_000, "test": 2_000},
     }  # fmt: skip
     result = {
-        "schema": 1, "system": "classify", "recipe": task, "title": "Low-rank adaptation against full fine-tuning",
+        "schema": 1, "hash": "12" * 32, "system": "classify", "recipe": task,
+        "title": "Low-rank adaptation against full fine-tuning",
         "created": "2026-01-02T03:04:05+00:00", "finished": len(runs) == len(planned), "data": data,
         "machine": {"processor": "Example CPU", "cores": 2, "threads": 2, "memory_bytes": 2**33, "cuda": []},
         "versions": {"python": "3.11", "torch": "2.13.0", "cuda": None}, "planned": planned,

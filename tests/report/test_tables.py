@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from report.sweeps import EMOTIONS
+from report.sweeps import EMOTIONS, FakeGroup, write_sweep
 from tunelet.report import formats, paper_tables, tables
 from tunelet.report.classes import confusion, mean_confusion, pooled_calibration
 from tunelet.report.compare import compare_groups
@@ -165,3 +165,19 @@ def test_test_table_has_intervals_on_both_sides(sweep: Sweep, groups: tuple[Grou
 )
 def test_formats(text: str, expected: str) -> None:
     assert text == expected
+
+
+def test_test_table_of_a_grid_shows_the_best_of_each_family(tmp_path: Path) -> None:
+    members = [
+        FakeGroup(f"lora-{targets}-r{r}-{rate}", "lora", targets, r, 0.6 + r / 200 + 100 * rate, 1_000, rate)
+        for targets in ("qv", "qkv")
+        for r in (2, 8, 16, 32)
+        for rate in (3e-4, 1e-3)
+    ]
+    sweep = read_sweep(write_sweep(tmp_path, members, seeds=(1,), n=400))
+    order = ranked(group_runs(sweep), sweep)
+    table = paper_tables.test_table(order, order[0])
+    ours = [row.cells[0] for row in table.rows if row.kind != "published"]
+    first = {targets: next(g.name for g in order if f"-{targets}-" in g.name) for targets in ("qv", "qkv")}
+    assert sorted(ours) == sorted(first.values())
+    assert table.rows[3].kind == "best"

@@ -154,6 +154,8 @@ def verify_folder(path: Path) -> dict[str, dict[str, Any]]:
         found = sha256_file(file)
         if found != entry.get("sha256"):
             raise DamagedFileError(f"{file}: the content has sha256 {found}, the manifest says {entry.get('sha256')}")
+        if file.stat().st_size != entry.get("bytes"):
+            raise DamagedFileError(f"{file}: {file.stat().st_size} bytes, the manifest says {entry.get('bytes')}")
     files: dict[str, dict[str, Any]] = manifest["files"]
     return files
 

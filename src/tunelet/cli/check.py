@@ -46,9 +46,8 @@ def check(
     if not recipe:
         raise typer.BadParameter("give a RECIPE, or --schema")
     loaded = load_recipe(recipe, override or [])
-    typer.echo(
-        f"{loaded.name}: {loaded.title}\n{len(loaded.runs)} runs in {len(loaded.groups)} groups: {', '.join(loaded.groups)}"
-    )
+    typer.echo(f"{loaded.name}: {loaded.title}")
+    typer.echo(f"{len(loaded.runs)} runs in {len(loaded.groups)} groups: {', '.join(loaded.groups)}")
     from tunelet.cli.check_tables import show_checked
     from tunelet.systems import check_recipe
 

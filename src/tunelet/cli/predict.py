@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunelet.base.errors import InputError, Problem
+from tunelet.base.errors import AdapterError, InputError, Problem
 from tunelet.cli.options import JsonFile as JsonFile
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def predict(
     """
     if texts and file:
         raise InputError(Problem("both texts and --file were given", hint="give one of them"))
-    examples = _examples(texts, file, field)
+    if not adapter.is_dir():
+        raise AdapterError(Problem("no such folder", adapter, hint="give the adapter/ folder that a run printed"))
+    examples = _begun(_examples(texts, file, field))
     from tunelet.evaluation.inference import predict_stream
     from tunelet.tuning.folder import load_adapter
 
@@ -72,6 +75,12 @@ def _examples(texts: list[str] | None, file: Path | None, field: str) -> Iterato
     if texts:
         return iter([TextExample(str(number), text, ()) for number, text in enumerate(texts, start=1)])
     return read_texts(file if file is not None else sys.stdin.buffer, text_field=field)
+
+
+def _begun(examples: Iterator[TextExample]) -> Iterator[TextExample]:
+    """The same examples with the first one read: a wrong file is told before the seconds that importing torch takes."""
+    first = list(itertools.islice(examples, 1))
+    return itertools.chain(first, examples)
 
 
 def _write(out: Path, rows: Iterator[dict[str, Any]]) -> int:

@@ -5,7 +5,7 @@ Not here: the model itself (`models.classifier` builds it); this reads config, t
 Example:
     >>> base = load_base(ModelSettings())       # doctest: +SKIP
     >>> base.name, base.fingerprint[:8]         # doctest: +SKIP
-    ('embedded:minilm', '5b3b6ee6')
+    ('embedded:minilm', '1a4728be')
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ saved with them, not by the version that wrote the config. Not here: finding a b
 
 Example:
     >>> base_fingerprint(folder, config)[:12]       # doctest: +SKIP
-    '0c1f6e2ab9d4'
+    '1a4728be5b72'
 """
 
 from __future__ import annotations

@@ -138,7 +138,8 @@ def _headline(sweep: Sweep, groups: Sequence[Group], best: Group, comparisons: S
         ends = f"{percent(test.interval.low)} to {percent(test.interval.high)}"
         kind = f"over {len(test.values)} seeds (t)" if test.interval.method == "t" else "over test examples (Wilson)"
         interval = f"95 % interval {ends}, {kind}"
-    memory = best.runs[0].run.resources.peak_memory_kind
+    memory, theirs = best.runs[0].run.resources.peak_memory_kind, published.FULL_TEST
+    saved = "the whole model" if best.method == "full" else "adapter with its head"
     return Headline(
         group=best.name,
         chosen_by=f"best of {len(groups)} by validation {chosen.metric.replace('_', ' ')}"
@@ -146,9 +147,9 @@ def _headline(sweep: Sweep, groups: Sequence[Group], best: Group, comparisons: S
         f" {tables.seeds_phrase(best)}",
         accuracy=percent(test.mean) if test else "–",
         interval=interval,
-        paper=f"{published.FULL_TEST.accuracy:.2f}" if comparable else "",
-        paper_label=f"{published.FULL_TEST.source}: BERT-base, {published.FULL_TEST.name}, one seed; 95 % interval"
-        " 91.8 to 94.0",
+        paper=f"{theirs.accuracy:.2f}" if comparable else "",
+        paper_label=f"{theirs.source}: BERT-base, {theirs.name}, one seed; 95 % interval"
+        f" {percent(theirs.interval.low, 1)} to {percent(theirs.interval.high, 1)} over test examples (Wilson)",
         verdict=_verdict(best, groups, comparisons),
         costs=(
             ("trained parameters", compact(best.cost("trainable_parameters")),
@@ -156,7 +157,7 @@ def _headline(sweep: Sweep, groups: Sequence[Group], best: Group, comparisons: S
             ("training time", duration(best.cost("train_seconds")),
              f"per run, {count(best.cost('tokens_per_second'))} tokens/s"),
             ("peak memory", binary(best.cost("peak_memory_bytes")), str(memory or "")),
-            ("adapter on disk", binary(best.cost("adapter_bytes")), "with its head"),
+            ("on disk", binary(best.cost("adapter_bytes")), saved),
         ),
     )  # fmt: skip
 
@@ -172,13 +173,14 @@ def _verdict(best: Group, groups: Sequence[Group], comparisons: Sequence[Compari
     points = 100 * row.accuracy.difference * (-1 if is_full else 1)
     low, full = (other, best) if is_full else (best, other)
     who = f"The best low-rank setting, {low.name}, is " if is_full else ""
-    side = f"{abs(points):.2f} points {'above' if points >= 0 else 'below'}"
+    side = f"{abs(points):.2f} points {'above' if points > 0 else 'below'}" if abs(points) >= 0.005 else "level with"
     whom = "it" if is_full else f"full fine-tuning of the same base ({full.name})"
     fraction = (full.cost("trainable_parameters") or 0) / (low.cost("trainable_parameters") or 1)
     sure = "the difference is significant" if row.p_holm < 0.05 else "no significant difference"
     p = "< 0.001" if row.p_holm < 0.001 else f"= {row.p_holm:.3f}"
+    start = f"{who}{side}"
     return (
-        f"{who}{side} {whom} on test, with {fraction:,.0f} times fewer trained parameters; {sure}"
+        f"{start[0].upper()}{start[1:]} {whom} on test, with {fraction:,.0f} times fewer trained parameters; {sure}"
         f" (paired bootstrap, Holm p {p})."
     )
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tunelet.evaluation.statistics import wilson
 from tunelet.report import plots, published
 from tunelet.report.classes import mean_confusion, pooled_calibration
 from tunelet.report.csvs import MEMORY
@@ -100,9 +99,9 @@ def pareto_plot(groups: Sequence[Group], *, with_published: bool) -> Plot | None
     if with_published:
         sizes = {2: 109_486_854, 3: published.TRAINABLE[3, 8], 4: published.TRAINABLE[4, 8]}
         for test in published.TESTS:
-            ends = wilson(round(test.accuracy / 100 * test.n), test.n)
             label = {2: "paper: full", 3: "paper: attention", 4: "paper: att. + linear"}[test.table]
-            dots.append(Dot(label, sizes[test.table], test.accuracy / 100, ends.low, ends.high, 0, True, True))
+            low, high = test.interval.low, test.interval.high
+            dots.append(Dot(label, sizes[test.table], test.accuracy / 100, low, high, 0, True, True))
     return plots.pareto(dots, kinds)
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from tunelet.base.files import write_atomic
 from tunelet.report.content import Report, make_report
@@ -54,9 +53,7 @@ def build_report(folder: Path) -> ReportFiles:
 
 def render_html(report: Report) -> str:
     """The page as one HTML document."""
-    environment = _environment(autoescape=True)
-    environment.filters["svg"] = Markup
-    return environment.get_template("report.html.j2").render(report=report)
+    return _environment(autoescape=True).get_template("report.html.j2").render(report=report)
 
 
 def render_markdown(report: Report) -> str:

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunelet.evaluation.statistics import wilson
 from tunelet.report import published
 from tunelet.report.examples import SideBySide
 from tunelet.report.formats import NONE, binary, compact, count, decimal, duration, learning_rate, percent, spread
-from tunelet.report.groups import Estimate, Group, targets_of
+from tunelet.report.groups import Estimate, Group, family, targets_of
 from tunelet.report.published import Note, PublishedRun
 from tunelet.report.results import Sweep
 from tunelet.report.tables import Column, Row, Table
@@ -90,13 +89,13 @@ def test_table(groups: Sequence[Group], best: Group) -> Table:
                Column("95 % interval"), Column("weighted F1 %"))  # fmt: skip
     rows = []
     for test in published.TESTS:
-        interval = wilson(round(test.accuracy / 100 * test.n), test.n)
-        ends = f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+        ends = f"[{100 * test.interval.low:.1f}, {100 * test.interval.high:.1f}]"
         cells = (test.name, test.source, f"{test.loss:.4f}", f"{test.accuracy:.2f}", ends, f"{test.f1:.2f}")
         rows.append(Row(cells, "published"))
-    shown = list(groups[:MOST_GROUPS])
-    if best not in shown:
-        shown = [best, *shown[:-1]]
+    shown = list(groups)
+    if len(shown) > MOST_GROUPS:  # as in the paper: of each kind the one that validation prefers
+        first = {family(group): group for group in (*reversed(groups), best)}
+        shown = [group for group in groups if group in first.values()]
     for group in shown:
         accuracy = group.test("accuracy")
         cells = (group.name, f"ours, {_seeds(group)}", decimal(_mean(group.test("loss")), 4), percent(_mean(accuracy)),

@@ -156,9 +156,9 @@ def confusion_matrix(counts: Sequence[Sequence[float]], labels: Sequence[str], *
             total = sum(counts[row]) or 1.0
             for column in range(size):
                 share = counts[row][column] / total
-                corner, shade = (column - 0.47, row - 0.47), 0.05 + 0.95 * share
+                corner, shade = (column - 0.47, row - 0.47), cell_shade(share)
                 axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=ACCENT, alpha=shade, linewidth=0))
-                colour = ON_ACCENT if share > 0.45 else INK
+                colour = ON_ACCENT if share >= 0.5 else INK
                 if size <= 12:
                     axes.text(column, row - 0.1, f"{share:.0%}" if share >= 0.0005 else "·", ha="center", va="center",
                               color=colour, fontsize=9)  # fmt: skip
@@ -205,6 +205,12 @@ def calibration_plot(bins: Sequence[tuple[float, float, int]], *, name: str = "c
                   LegendItem("perfect", "muted", "dash1"))  # fmt: skip
         told = f"{len(bins)} bins of confidence against the share that is right."
         return Plot(to_svg(figure, name, title, told), legend)
+
+
+def cell_shade(share: float) -> float:
+    """Opacity of a confusion cell. It jumps at one half, where the number on it changes colour, so that dark numbers
+    never stand on middle shades, nor light ones, in either colour scheme."""
+    return 0.05 + 0.8 * share if share < 0.5 else 0.85 + 0.3 * (share - 0.5)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

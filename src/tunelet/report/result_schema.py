@@ -126,6 +126,7 @@ class Result(_Part):
     system: Annotated[str, Field(description="classify, ...")]
     recipe: str
     title: str = ""
+    hash: Annotated[str, Field(description="hash over all planned runs")] = ""
     created: str
     finished: bool
     data: Data

@@ -157,8 +157,8 @@ def comparisons_table(rows: Sequence[Comparison]) -> Table:
     samples = rows[0].accuracy.samples if rows else 0
     notes = (
         f"Paired bootstrap over test examples ({samples:,} resamples), each group averaged over its seeds. McNemar's"
-        " exact test compares one run of each group, the seed with the best validation score. Both p-values are corrected"
-        f" for {len(rows)} comparisons by Holm's method. “No difference shown” does not mean equal.",
+        " exact test compares one run of each group, the seed with the best validation score. Both p-values are"
+        f" corrected for {len(rows)} comparisons by Holm's method. “No difference shown” does not mean equal.",
     )
     return Table("Is the difference more than luck?", columns, tuple(out), notes)
 
@@ -182,6 +182,7 @@ def provenance_table(sweep: Sweep) -> Table:
     hidden = {"versions", "cuda"}
     facts = [
         ("recipe", result.recipe),
+        ("recipe hash", result.hash),
         ("written", result.created),
         ("data", f"{result.data.task}, from {_source(result.data.source.kind)}: {result.data.source.location}"),
         ("examples", ", ".join(f"{split} {size:,}" for split, size in result.data.splits.items())),

@@ -29,6 +29,7 @@ from tunelet.models.bases import Base, load_base
 from tunelet.models.classifier import build_classifier
 from tunelet.models.settings import ModelSettings
 from tunelet.systems.classify_objective import Classification
+from tunelet.systems.classify_recipe import sections
 from tunelet.systems.recipes import PlannedRun
 from tunelet.training.estimate import Estimate, estimate, pick_batches
 from tunelet.training.events import Note, Observer, RunStarted
@@ -41,7 +42,6 @@ from tunelet.training.tracking import open_trackers
 from tunelet.tuning.folder import load_adapter, save_adapter
 from tunelet.tuning.methods import prepare as prepare_tuning
 from tunelet.tuning.precision import freeze_in
-from tunelet.tuning.settings import TuningSettings
 from tunelet.tuning.trainable import trainable_table
 from tunelet.tuning.tuned import Tuned
 
@@ -80,22 +80,21 @@ class Context:
 
     def base(self, run: PlannedRun) -> Base:
         """The base of a run."""
-        settings = _sections(run)[0]
+        settings = sections(run)[0]
         if settings not in self._bases:
             self._bases[settings] = load_base(settings)
         return self._bases[settings]
 
     def objective(self, run: PlannedRun) -> Classification:
         """Loss and evaluation of a run, with its tokenised splits."""
-        model, _, training = _sections(run)
-        base = self.base(run)
+        model, _, training = sections(run)
+        base, labels = self.base(run), self.dataset.task.label_names
         splits = tokenise(self.dataset, base.tokenizer, model.max_length, self.cache)
-        pad_id = base.tokenizer.pad_token_id
-        return Classification(splits, self.dataset.task.label_names, pad_id, training, model.max_length)
+        return Classification(splits, labels, base.tokenizer.pad_token_id, training, model.max_length)
 
     def loop(self, run: PlannedRun, folder: Path, run_hash: str, interrupted: Callable[[], bool]) -> Loop:
         """Everything of a run, ready to train."""
-        model_settings, tuning, training = _sections(run)
+        model_settings, tuning, training = sections(run)
         if training.threads is not None:
             torch.set_num_threads(training.threads)
         objective, base = self.objective(run), self.base(run)
@@ -113,11 +112,8 @@ class Context:
             freeze_in(tuned.model, torch.bfloat16)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         tuned.model.to(device)
-        settings = {
-            "model": model_settings.model_dump(),
-            "tuning": tuning.model_dump(),
-            "training": training.model_dump(),
-        }
+        tuned.use_fast_path(torch.bfloat16 if training.precision == "bf16" else torch.float32, seed=run.seed)
+        settings = {key: section.model_dump() for key, section in run.settings.items()}
         return Loop(
             tuned=tuned,
             optimizer=make_optimizer(tuned, training),
@@ -171,7 +167,7 @@ class Context:
         return {
             "name": run.name,
             "group": run.group,
-            "method": _sections(run)[1].method,
+            "method": sections(run)[1].method,
             "seed": run.seed,
             "hash": run_hash,
             "base": {"name": base.name, "fingerprint": base.fingerprint},
@@ -201,7 +197,7 @@ class Context:
         with tempfile.TemporaryDirectory() as folder:
             loop = self.loop(run, Path(folder), "forecast", lambda: False)
             objective = self.objective(run)
-            training = _sections(run)[2]
+            training = sections(run)[2]
             lengths = objective.splits["train"].lengths
             batches = [loop.batches.next() for _ in range(loop.batches.batches_per_epoch)]
             padded = [len(b) * (objective.width or int(lengths[b].max())) for b in batches]
@@ -249,17 +245,6 @@ def make_optimizer(tuned: Tuned, training: TrainingSettings) -> torch.optim.Opti
         betas=training.betas,
         eps=training.eps,
     )
-
-
-def _sections(run: PlannedRun) -> tuple[ModelSettings, TuningSettings, TrainingSettings]:
-    model, tuning, training = run.settings["model"], run.settings["tuning"], run.settings["training"]
-    if (
-        isinstance(model, ModelSettings)
-        and isinstance(tuning, TuningSettings)
-        and isinstance(training, TrainingSettings)
-    ):
-        return model, tuning, training
-    raise TypeError("a planned run of `classify` has the sections model, tuning and training")
 
 
 def _now() -> str:

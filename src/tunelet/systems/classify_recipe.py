@@ -115,6 +115,18 @@ def load_data(recipe: LoadedRecipe, data_dir: Path | None) -> Dataset:
     return load_dataset(recipe.data, data_dir)
 
 
+def sections(run: PlannedRun) -> tuple[ModelSettings, TuningSettings, TrainingSettings]:
+    """The sections of a planned run, with their types."""
+    model, tuning, training = run.settings["model"], run.settings["tuning"], run.settings["training"]
+    if (
+        isinstance(model, ModelSettings)
+        and isinstance(tuning, TuningSettings)
+        and isinstance(training, TrainingSettings)
+    ):
+        return model, tuning, training
+    raise TypeError("a planned run of `classify` has the sections model, tuning and training")
+
+
 def json_schema() -> dict[str, Any]:
     """JSON Schema of a recipe, for editors: completion and errors while typing."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ClassifyRecipe.model_json_schema()}

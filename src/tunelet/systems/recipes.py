@@ -132,6 +132,8 @@ def _read_text(path: Path) -> str:
     except IsADirectoryError:
         raise RecipeError(Problem("expected a YAML file, found a folder", path)) from None
     except UnicodeDecodeError as error:
-        raise RecipeError(Problem(f"not UTF-8 at byte {error.start}", path)) from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"not UTF-8: the byte 0x{error.object[error.start]:02X}"
+        raise RecipeError(Problem(message, path, line, hint="save the file in UTF-8")) from None
     except OSError as error:
         raise RecipeError(Problem(f"cannot be read: {error.strerror}", path)) from None

@@ -53,6 +53,14 @@ class TuningSettings(Settings):
     r: int = Field(8, ge=1, description="rank; VeRA wants larger ones (256), as its matrices are shared and frozen")
     alpha: int = Field(16, ge=1, description="the update is scaled by alpha / r (rslora: alpha / sqrt(r))")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the input of each adapter")
+    engine: Literal["auto", "fast", "peft"] = Field(
+        "auto",
+        description="who computes the encoder: our fast path where it can (auto), always or not at all (fast), or PEFT's "
+        "modules; parameters and adapter files are the same",
+    )
+    dropout_sharing: bool = Field(
+        True, description="fast path: one dropout mask for query, key and value; false: one for each, as in PEFT"
+    )
     bias: Literal["none", "all", "adapted"] = Field(
         "none", description="biases of the base that train: none, all, or those of the adapted modules"
     )

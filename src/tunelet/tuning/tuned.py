@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunelet.base.errors import ResumeError
+from tunelet.base.errors import InputError, Problem, ResumeError
 from tunelet.base.registry import suggest
+from tunelet.tuning.fast.engine import FastEncoder, attach
 from tunelet.tuning.method import Attached, Export, Method, MethodState
 from tunelet.tuning.optimizers import Rates
 from tunelet.tuning.settings import TuningSettings
@@ -28,11 +29,13 @@ class Tuned:
     Attributes:
         model: the model; call it as any transformers model.
         settings: the tuning settings.
+        engine: the fast path, if it was attached (`use_fast_path`).
     """
 
     def __init__(self, settings: TuningSettings, method: Method, attached: Attached) -> None:
         self.settings = settings
         self.model = attached.model
+        self.engine: FastEncoder | None = None
         self._method = method
         self._attached = attached
 
@@ -40,6 +43,31 @@ class Tuned:
     def is_whole_model(self) -> bool:
         """Whether the whole model trains and is stored, not an adapter."""
         return self._method.export is None
+
+    def use_fast_path(self, dtype: torch.dtype, *, seed: int) -> str:
+        """Let the fast path compute the encoder, if the settings allow it and it can.
+
+        To be called when the model is on its device and its frozen weights are in their type.
+
+        Args:
+            dtype: in which to compute.
+            seed: of the first dropout masks.
+
+        Returns:
+            Why it is not used, or "" if it is.
+
+        Raises:
+            InputError: the settings want it (`engine: fast`), and it cannot run this model.
+        """
+        if self.settings.engine == "peft":
+            return "tuning.engine is peft"
+        shared = self.settings.dropout_sharing
+        self.engine, why_not = attach(self.model, dtype, seed=seed, shared_masks=shared)
+        if self.engine is None and self.settings.engine == "fast":
+            raise InputError(
+                Problem(f"the fast path cannot run this model: {why_not}", field="tuning.engine", hint="engine: auto")
+            )
+        return why_not
 
     def optimizer(
         self,
@@ -108,7 +136,12 @@ class Tuned:
             ``{"values": ..., "tensors": ...}``: JSON values, and tensors by name.
         """
         state = self._method.state(self.model)
-        values = {"method": self.settings.method, "frozen_parts": self._frozen_parts(), "state": state.values}
+        values = {
+            "method": self.settings.method,
+            "frozen_parts": self._frozen_parts(),
+            "state": state.values,
+            "engine": None if self.engine is None else self.engine.state_dict(),
+        }
         return {"values": values, "tensors": {name: tensor.cpu() for name, tensor in state.tensors.items()}}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
@@ -121,6 +154,7 @@ class Tuned:
         try:
             values, tensors = state["values"], dict(state["tensors"])
             method, frozen, saved = values["method"], values["frozen_parts"], values["state"]
+            masks = values["engine"]
         except KeyError as missing:
             raise ResumeError(f"the saved state of the tuning method lacks {missing}") from None
         if method != self.settings.method:
@@ -131,6 +165,10 @@ class Tuned:
                 f"the frozen parts of the adapter have sha256 {now}, in the saved state {frozen}: the seed, the base "
                 "or the linear algebra library is another"
             )
+        if (masks is None) != (self.engine is None):
+            raise ResumeError("the saved state and this run differ in whether the fast path computes the encoder")
+        if self.engine is not None:
+            self.engine.load_state_dict(masks)
         self._method.restore(self.model, MethodState(dict(saved), tensors))
 
     def _frozen_parts(self) -> str:

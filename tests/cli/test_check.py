@@ -1,0 +1,76 @@
+"""`tunelet check` without a base: the schema, the plan, the data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tunelet.base.yaml_lines import read_yaml
+from tunelet.cli import check_tables, main
+from tunelet.systems.recipes import shipped_recipes
+
+QUICK = ["check", "emotion-quick", "--no-estimate"]
+
+
+def test_the_schema_is_one_that_editors_understand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["additionalProperties"] is False
+    sections = {"system", "name", "title", "data", "model", "tuning", "training", "seeds", "runs"}
+    assert schema["properties"].keys() == sections
+    for shipped in shipped_recipes().values():
+        assert read_yaml(shipped, "shipped").data.keys() <= sections
+
+
+def test_every_key_of_the_schema_is_described(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", "--schema"])
+    schema = json.loads(capsys.readouterr().out)
+    parts = {"recipe": schema, **schema["$defs"]}
+    keys = {f"{part}.{key}": entry for part, body in parts.items() for key, entry in body["properties"].items()}
+    assert len(keys) > 50
+    assert [key for key, entry in keys.items() if not entry.get("description")] == []
+
+
+def test_the_plan_the_data_and_the_verdict_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(QUICK) == 0
+    told = capsys.readouterr().out
+    assert "4 runs in 2 groups: lora, full" in told
+    assert "480 train, 120 validation, 120 test" in told
+    assert "nothing is wrong with this recipe" in told
+
+
+def test_the_json_says_the_same(tmp_path: Path) -> None:
+    assert main([*QUICK, "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["data"]["splits"] == {"train": 480, "validation": 120, "test": 120}
+    assert [(group["name"], group["seeds"], group["estimate"]) for group in found["groups"]] == [
+        ("lora", 2, None),
+        ("full", 2, None),
+    ]
+    assert found["seconds"] is None
+
+
+def test_overrides_change_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, "-o", "seeds=[1,2,3]", "-o", "name=other"]) == 0
+    assert "6 runs in 2 groups: lora, full" in capsys.readouterr().out
+
+
+def test_nothing_is_written_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(QUICK) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0.0 MB"), (1_500_000, "1.5 MB"), (999_000_000, "999.0 MB"), (2_340_000_000, "2.34 GB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert check_tables.size(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (119, "119 s"), (120, "2 min"), (7200, "2.0 h")])
+def test_durations(seconds: float, text: str) -> None:
+    assert check_tables.duration(seconds) == text
