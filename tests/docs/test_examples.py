@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_overrides_are_accepted() -> None:
     checked = 0
     for line in commands():
         words = shlex.split(line, comments=True)
-        overrides = [value for option, value in zip(words, words[1:], strict=False) if option == "-o"]
+        overrides = [value for option, value in itertools.pairwise(words) if option == "-o"]
         if overrides and words[1] in shipped_recipes():
             try:
                 load_recipe(words[1], overrides)

@@ -18,9 +18,7 @@ def test_tables_are_those_of_the_code(name: str) -> None:
 
 
 def test_every_table_stands_in_some_page() -> None:
-    placed = {
-        match["name"] for page in PAGES for match in reference.BLOCK.finditer(page.read_text(encoding="utf-8"))
-    }
+    placed = {match["name"] for page in PAGES for match in reference.BLOCK.finditer(page.read_text(encoding="utf-8"))}
     assert placed == set(TABLES)
 
 

@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from tunelet.systems.checking import Checked
 
 
+#: columns where the output is no terminal; narrower, numbers would be cut
+WIDTH = 130
+
+
 def show_checked(checked: Checked, json_file: Path | None) -> None:
     """Print data, findings and forecasts; write them as JSON if asked to."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
     source = checked.data["source"]
     sizes = ", ".join(f"{count:,} {split}" for split, count in checked.data["splits"].items())
     console.print(

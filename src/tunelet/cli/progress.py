@@ -38,10 +38,8 @@ class ProgressDisplay:
         self.console = Console(stderr=True, highlight=False)
         self.quiet = quiet
         self.interrupted = False
-        self._training = False
-        self._rates: list[float] = []
         self._last_line = 0.0
-        self._bar: TaskID | None = None
+        self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -75,37 +73,36 @@ class ProgressDisplay:
         elif isinstance(event, Note):
             self.console.print(f"[dim]{escape(event.text)}[/]", soft_wrap=True)
         elif isinstance(event, RunStarted):
-            self._training = True
-            self._name, self._last_line = f"{event.name} ({event.number}/{event.runs})", time.monotonic()
-            self.console.print(f"[bold]{escape(self._name)}[/]: {event.total:,} steps", soft_wrap=True)
-            self._bar = self._progress.add_task(escape(self._name), total=event.total, completed=event.step, state="")
+            self._last_line = time.monotonic()
+            title = f"{event.name} ({event.number}/{event.runs})"
+            self.console.print(f"[bold]{escape(title)}[/]: {event.total:,} steps", soft_wrap=True)
+            bar = self._progress.add_task(escape(title), total=event.total, completed=event.step, state="")
+            self._bars[event.name] = bar
         elif isinstance(event, RunFinished):
-            self._training = False
-            if self._bar is not None:
-                self._progress.remove_task(self._bar)
-                self._bar = None
+            if event.name in self._bars:
+                self._progress.remove_task(self._bars.pop(event.name))
             word = "on disk already" if event.skipped else "done"
             self.console.print(f"[green]{word}[/] {escape(event.name)}: {escape(event.summary)}", soft_wrap=True)
 
     def _step(self, event: StepDone) -> None:
         state = f"loss {event.loss:.3f}"
-        if self._bar is not None:
-            self._progress.update(self._bar, completed=event.step, state=state)
-        elif self.quiet:
-            return
+        if event.name in self._bars:
+            self._progress.update(self._bars[event.name], completed=event.step, state=state)
         if not self.console.is_terminal and not self.quiet and time.monotonic() - self._last_line > QUIET_SECONDS:
             self._last_line = time.monotonic()
-            self.console.print(f"  step {event.step:,}/{event.total:,} {state}")
+            self.console.print(f"  {escape(event.name)} step {event.step:,}/{event.total:,} {state}", soft_wrap=True)
 
     def _evaluated(self, event: Evaluated) -> None:
         if not self.quiet:
             shown = " ".join(f"{key} {value:.4f}" for key, value in event.metrics.items())
+            best = " [green]best[/]" if event.best else ""
             self.console.print(
-                f"  step {event.step:,} validation {shown}{' [green]best[/]' if event.best else ''}", soft_wrap=True
+                f"  {escape(event.name)} step {event.step:,} validation {shown}{best}",
+                soft_wrap=True,
             )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.interrupted or not self._training:
+        if self.interrupted or not self._bars:
             raise KeyboardInterrupt
         self.interrupted = True
         self.console.print("[yellow]stopping after this step; once more to stop at once[/]")

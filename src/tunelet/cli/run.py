@@ -15,6 +15,7 @@ def run(
     data: DataDir = None,
     out: OutDir = None,
     only: Annotated[str, typer.Option(metavar="PATTERN", help="Run the groups that match, such as 'lora-*'.")] = "*",
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs that train at the same time.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell results only.")] = False,
 ) -> None:
     """Run what is missing of a recipe, write its report and print the folder.
@@ -27,6 +28,8 @@ def run(
 
       tunelet run emotion -o training.epochs=3 -o seeds=[1]
 
+      tunelet run emotion --jobs 2
+
       tunelet run my_recipe.yaml --data my_texts/ --out results/
     """
     from tunelet.cli.progress import ProgressDisplay
@@ -35,6 +38,12 @@ def run(
     loaded = load_recipe(recipe, override or [])
     with ProgressDisplay(quiet=quiet) as display:
         folder = run_recipe(
-            loaded, data_dir=data, out=out, only=only, observer=display, interrupted=lambda: display.interrupted
+            loaded,
+            data_dir=data,
+            out=out,
+            only=only,
+            jobs=jobs,
+            observer=display,
+            interrupted=lambda: display.interrupted,
         )
     typer.echo(str(folder))

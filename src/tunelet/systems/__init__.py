@@ -51,12 +51,18 @@ def run_recipe(recipe: LoadedRecipe, *, data_dir: Path | None = None, **options:
         options: as `tunelet.systems.sweep.run` takes them.
     """
     recipe.select(options.get("only", "*"))  # as cheap an answer as that about the data
-    return _apply("tunelet.systems.sweep:run", recipe, data_dir, options)  # type: ignore[no-any-return]
+    return _apply("tunelet.systems.sweep:run", recipe, data_dir, {**options, "data_dir": data_dir})  # type: ignore[no-any-return]
 
 
 def check_recipe(recipe: LoadedRecipe, *, data_dir: Path | None = None, **options: Any) -> Any:
     """Check data and base of a recipe and forecast its cost; see `tunelet.systems.checking.check`."""
     return _apply("tunelet.systems.checking:check", recipe, data_dir, options)
+
+
+def worker_context(recipe: LoadedRecipe, data_dir: Path | None, cache: Path) -> Any:
+    """The context of a process that does one run of a sweep, whose parent has told what is odd in the data."""
+    data = importlib.import_module(SCHEMAS[recipe.system]).load_data(recipe, data_dir)
+    return importlib.import_module(SYSTEMS[recipe.system]).prepare(data, cache, lambda event: None)
 
 
 def _apply(function: str, recipe: LoadedRecipe, data_dir: Path | None, options: dict[str, Any]) -> Any:

@@ -46,6 +46,11 @@ class Classification:
         """Tokens to which every batch is padded; None: to its own longest text."""
         return self.max_length if self.training.batch.pad_to == "max" else None
 
+    def padded_tokens(self, split: str, indices: np.ndarray) -> int:
+        """Tokens of a batch with its padding; evaluation pads to the batch's own longest text."""
+        width = self.width if split == "train" else None
+        return len(indices) * (width or int(self.splits[split].lengths[indices].max()))
+
     def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
         """input_ids, attention_mask (N, T) and labels of training examples."""
         return collate(self.splits["train"], indices, pad_id=self.pad_id, pad_to=self.width or "batch")

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import yaml
 
-from tunelet.base.files import digest, read_json, write_atomic, write_json
+from tunelet.base.files import digest, write_atomic, write_json
 from tunelet.base.locks import folder_lock
 from tunelet.report import build_report
+from tunelet.systems.jobs import Job, finished, in_processes
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
 from tunelet.training.events import Note, Observer, RunFinished, ignore
 from tunelet.training.machine import describe_machine
@@ -69,6 +70,8 @@ def run(
     *,
     out: Path | None = None,
     only: str = "*",
+    jobs: int = 1,
+    data_dir: Path | None = None,
     observer: Observer = ignore,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -80,6 +83,8 @@ def run(
         data: what ``load_data`` of the recipe's schema module gave.
         out: folder of the results; by default ``tunelet-runs/<name>-<hash>``.
         only: pattern of group names, as in a shell; the others stay as they are.
+        jobs: runs that train at the same time, each in a process of its own with its share of the processor's threads.
+        data_dir: where `data` was read from, if it was given on the command line; processes read it again.
         observer: told of every event.
         interrupted: asked after every step; True saves the state and raises KeyboardInterrupt.
 
@@ -91,26 +96,37 @@ def run(
         RunFolderBusyError: another process works in the folder.
     """
     chosen = recipe.select(only)
-    cache = (out or DEFAULT_ROOT) / ".cache"
-    context = system.prepare(data, cache, observer)
+    context = system.prepare(data, (out or DEFAULT_ROOT) / ".cache", observer)
     hashes = {planned.name: context.run_hash(planned) for planned in recipe.runs}
     folder = out or DEFAULT_ROOT / f"{recipe.name}-{digest(hashes)[:10]}"
     with folder_lock(folder):
         write_atomic(folder / "recipe.yaml", yaml.safe_dump(recipe.tree, sort_keys=False, allow_unicode=True))
         write_json(folder / "audit.json", context.audit())
+        jobs_of = [
+            Job(
+                planned,
+                folder / "runs" / f"{planned.name}-{hashes[planned.name][:10]}",
+                hashes[planned.name],
+                (n, len(chosen)),
+            )
+            for n, planned in enumerate(chosen, start=1)
+        ]
+        missing = []
+        for job in jobs_of:
+            result = finished(job.folder, job.hash)
+            if result is None:
+                missing.append(job)
+            else:
+                observer(RunFinished(job.run.name, *job.place, True, context.summary(result)))
         try:
-            for number, planned in enumerate(chosen, start=1):
-                place, run_hash = (number, len(chosen)), hashes[planned.name]
-                target = folder / "runs" / f"{planned.name}-{run_hash[:10]}"
-                result = _finished(target, run_hash)
-                skipped = result is not None
-                if result is None:
-                    target.mkdir(parents=True, exist_ok=True)
-                    result = context.execute(planned, target, run_hash, observer, interrupted, place)
-                    result["folder"] = f"runs/{target.name}"
-                    write_json(target / "run.json", result)
-                    _write_result(folder, recipe, context, hashes)
-                observer(RunFinished(planned.name, *place, skipped, context.summary(result)))
+            done = (
+                in_processes(missing, jobs, folder, data_dir, observer, interrupted)
+                if jobs > 1 and len(missing) > 1
+                else (execute(context, job, observer, interrupted) for job in missing)
+            )
+            for job, result in done:
+                observer(RunFinished(job.run.name, *job.place, False, context.summary(result)))
+                _write_result(folder, recipe, context, hashes)
         finally:
             if _write_result(folder, recipe, context, hashes):
                 build_report(folder)
@@ -118,18 +134,22 @@ def run(
     return folder
 
 
-def _finished(target: Path, run_hash: str) -> dict[str, Any] | None:
-    if not (target / "run.json").is_file():
-        return None
-    result: dict[str, Any] = read_json(target / "run.json")
-    return result if result.get("hash") == run_hash else None
+def execute(
+    context: Context, job: Job, observer: Observer, interrupted: Callable[[], bool]
+) -> tuple[Job, dict[str, Any]]:
+    """Do one run in this process and put its ``run.json`` on disk, last of all."""
+    with folder_lock(job.folder):
+        result = context.execute(job.run, job.folder, job.hash, observer, interrupted, job.place)
+        result["folder"] = f"runs/{job.folder.name}"
+        write_json(job.folder / "run.json", result)
+    return job, result
 
 
 def _write_result(folder: Path, recipe: LoadedRecipe, context: Context, hashes: dict[str, str]) -> int:
     """Gather the finished runs, in the recipe's order; returns how many there are."""
     runs = []
     for name, run_hash in hashes.items():
-        result = _finished(folder / "runs" / f"{name}-{run_hash[:10]}", run_hash)
+        result = finished(folder / "runs" / f"{name}-{run_hash[:10]}", run_hash)
         if result is not None:
             runs.append(result)
     training = recipe.runs[0].settings["training"]

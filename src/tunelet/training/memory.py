@@ -152,7 +152,11 @@ def saved_activations(step: Callable[[], Tensor], model: nn.Module | None = None
 
 
 def measure_memory(
-    model: nn.Module, optimizer: torch.optim.Optimizer | None, loss: Callable[[], Tensor]
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    loss: Callable[[], Tensor],
+    *,
+    working: Iterable[Tensor] = (),
 ) -> MemoryBreakdown:
     """Count the four parts of a training step by running one forward and one backward pass.
 
@@ -180,7 +184,7 @@ def measure_memory(
         for parameter, gradient in zip(trained, before, strict=True):
             parameter.grad = gradient
     return MemoryBreakdown(
-        parameters=tensor_bytes(_weights(model)),
+        parameters=tensor_bytes([*_weights(model), *working]),
         gradients=gradients,
         optimizer=optimizer_bytes(optimizer) if optimizer is not None else 0,
         saved_activations=activations,

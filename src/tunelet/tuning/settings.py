@@ -55,8 +55,8 @@ class TuningSettings(Settings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the input of each adapter")
     engine: Literal["auto", "fast", "peft"] = Field(
         "auto",
-        description="who computes the encoder: our fast path where it can (auto), always or not at all (fast), or PEFT's "
-        "modules; parameters and adapter files are the same",
+        description="who computes the encoder: our fast path where it can (auto), always or not at all (fast), or "
+        "PEFT's modules; parameters and adapter files are the same",
     )
     dropout_sharing: bool = Field(
         True, description="fast path: one dropout mask for query, key and value; false: one for each, as in PEFT"

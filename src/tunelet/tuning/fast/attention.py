@@ -3,8 +3,8 @@
     P = softmax(q k^T / sqrt(d) + bias),   c = (m * P) v        (Vaswani et al. 2017, eq. 1; m the dropout mask)
 
 Scores grow with the square of the length. Short texts keep P; for long ones the forward pass goes through the batch in
-pieces that fit the cache, and the backward pass computes each piece's P again. (torch's fused attention is no help here: on
-a CPU its backward pass takes ten times as long for short texts, and it has no dropout.)
+pieces that fit the cache, and the backward pass computes each piece's P again. (torch's fused attention is no help
+here: on a CPU its backward pass takes ten times as long for short texts, and it has no dropout.)
 
 Example:
     >>> context, kept = forward(q, k, v, bias=None, mask_of=None)       # doctest: +SKIP

@@ -40,7 +40,9 @@ class FastEncoder:
         first_only: whether the last layer gives the first token alone.
     """
 
-    def __init__(self, backbone: Any, layers: Sequence[Layer], dtype: torch.dtype, *, first_only: bool, seed: int) -> None:
+    def __init__(
+        self, backbone: Any, layers: Sequence[Layer], dtype: torch.dtype, *, first_only: bool, seed: int
+    ) -> None:
         self.backbone = backbone
         self.layers = list(layers)
         self.dtype = dtype
@@ -49,6 +51,7 @@ class FastEncoder:
         sites = [site for layer in self.layers for site in layer.sites if site.masks]
         rates = {site.dropout for site in sites}
         rates |= {p for layer in self.layers for p in (layer.hidden_dropout, layer.attention_dropout)}
+        self._copies = [copy for layer in self.layers for site in layer.sites for copy in site.copies()]
         self._pools = {p: MaskPool(p, dtype, device, seed) for p in sorted(rates) if p > 0.0}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
@@ -59,6 +62,7 @@ class FastEncoder:
         unknown = sorted(key for key, value in others.items() if value is not None and key not in _IGNORED)
         if unknown:
             raise TypeError(f"the fast encoder does not take {', '.join(unknown)}; use `tuning.engine: peft`")
+        self.refresh()
         training = self.backbone.training
         batch, length = input_ids.shape
         with torch.autocast(input_ids.device.type, enabled=False):
@@ -71,6 +75,23 @@ class FastEncoder:
         pooler = getattr(self.backbone, "pooler", None)
         pooled = pooler(hidden.to(_type_of(pooler))) if pooler is not None else None
         return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=hidden, pooler_output=pooled)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over what the optimiser changed: a product holds A, s B and trained weights in its own type.
+
+        At every pass, because nothing tells of a change: the fused optimiser does not count versions up.
+        """
+        if not self._copies:
+            return
+        scaled = [parameter * factor if factor != 1.0 else parameter for _, parameter, factor in self._copies]
+        torch._foreach_copy_([place for place, _, _ in self._copies], scaled)
+
+    def tensors(self) -> list[Tensor]:
+        """What the engine holds beside the model's own tensors: products in their type, and mask pools."""
+        sites = [site for layer in self.layers for site in layer.sites]
+        held = [tensor for site in sites for tensor in (site.weight, site.bias, site.factor)]
+        return held + [pool.numbers for pool in self._pools.values() if pool.numbers is not None]
 
     def detach(self) -> None:
         """Give the forward pass back."""

@@ -3,9 +3,9 @@
     c = attention(x W_q, x W_k, x W_v)          y = LN(x + drop(c W_o))          z = LN(y + drop(gelu(y W_1) W_2))
 
 with a low-rank update on any of the six products. For the backward pass it keeps x, the joined q, k, v, the two sums
-before the norms, the first norm's output, the argument of gelu, and each update's a (T, r); dropout masks are found again in
-their pool (`masks`), the context and gelu are computed again. A layer may be asked for the first token alone, when
-nothing after it looks at the others: then all but k and v is computed for one row of each text.
+before the norms, the first norm's output, the argument of gelu, and each update's a (T, r); dropout masks are found
+again in their pool (`masks`), the context and gelu are computed again. A layer may be asked for the first token alone,
+when nothing after it looks at the others: then all but k and v is computed for one row of each text.
 
 Not here: finding the parts of a model (`engine`).
 """
@@ -119,8 +119,6 @@ class Layer:
 
     def __call__(self, x: Tensor, step: Pass) -> Tensor:
         """(B L, H) -> (B L, H), or (B, H) for a layer that gives the first token only."""
-        for site in self.sites:
-            site.refresh()
         output: Tensor = _LayerFunction.apply(x, self, step, *self.parameters)  # type: ignore[no-untyped-call]
         return output
 
@@ -131,7 +129,8 @@ class Layer:
     def masks(self, site: Site, place: int, step: Pass, rows: int) -> list[Tensor]:
         """Masks of the updates' input at a product; they share a mask or have one each (`Site`)."""
         drawn = (
-            step.mask(site.dropout, self.number(place) + 1000 * extra, (rows, site.inputs)) for extra in range(site.masks)
+            step.mask(site.dropout, self.number(place) + 1000 * extra, (rows, site.inputs))
+            for extra in range(site.masks)
         )
         return [mask for mask in drawn if mask is not None]
 
@@ -145,7 +144,9 @@ class Layer:
             return None
 
         def mask_of(start: int, end: int) -> Tensor:
-            mask = step.mask(self.attention_dropout, self.number(5) + 100_000 * start, (end - start, queries, step.length))
+            mask = step.mask(
+                self.attention_dropout, self.number(5) + 100_000 * start, (end - start, queries, step.length)
+            )
             if mask is None:
                 raise RuntimeError("a pass without dropout was asked for a mask")
             return mask
@@ -192,14 +193,20 @@ class _LayerFunction(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         layer: Layer = ctx.layer
         step: Pass = ctx.step
-        x, q, k, v, kept, a_q, a_kv, a_o, sum_1, mean_1, rstd_1, y, a_u, u, a_d, sum_2, mean_2, rstd_2 = ctx.saved_tensors
+        x, q, k, v, kept, a_q, a_kv, a_o, sum_1, mean_1, rstd_1, y, a_u, u, a_d, sum_2, mean_2, rstd_2 = (
+            ctx.saved_tensors
+        )
         batch, length, heads = step.batch, step.length, layer.heads
         rows = y.shape[0]
         # feed-forward part
         d_sum_2, g_norm_2 = layer.norm_output.backward(gradients[0].contiguous(), sum_2, mean_2, rstd_2)
         dz = _masked(d_sum_2, step.mask(layer.hidden_dropout, layer.number(6), tuple(d_sum_2.shape)))
         dg, g_down = layer.down.backward(
-            dz, torch.nn.functional.gelu(u) if layer.down.needs_input else u, a_d, layer.masks(layer.down, 4, step, rows), need_dx=True
+            dz,
+            torch.nn.functional.gelu(u) if layer.down.needs_input else u,
+            a_d,
+            layer.masks(layer.down, 4, step, rows),
+            need_dx=True,
         )
         du = torch.ops.aten.gelu_backward(_there(dg), u)
         dy, g_up = layer.up.backward(du, y, a_u, layer.masks(layer.up, 3, step, rows), need_dx=True)
@@ -223,9 +230,7 @@ class _LayerFunction(torch.autograd.Function):
         else:
             joined = k.new_empty((2, *k.shape))
             dq = torch.empty_like(q)
-            attention.backward(
-                dcontext, q, k, v, kept, bias=step.bias, mask_of=mask_of, out=(dq, joined[0], joined[1])
-            )
+            attention.backward(dcontext, q, k, v, kept, bias=step.bias, mask_of=mask_of, out=(dq, joined[0], joined[1]))
             masks_kv = layer.masks_of_keys(layer.key_value, step, x.shape[0])
             dx, g_kv = layer.key_value.backward(_join(joined, batch, heads), x, a_kv, masks_kv, need_dx=need_dx)
             x_q = x.view(batch, length, -1)[:, 0].contiguous()

@@ -5,9 +5,8 @@ masks for the backward pass is what makes LoRA need more memory than full fine-t
 drawn once in a while; a site of dropout multiplies with a slice of it. The slice's place is a hash of the forward
 pass's own random number and the site's number, so the backward pass takes the same slice again: nothing is stored.
 
-The slices of one pass may overlap; no element is dropped twice by the same number except where two slices meet by chance.
-The pool is drawn anew on average every `RENEW` passes. Not here: counting passes; a pass draws its number from torch's
-generator, whose state every checkpoint holds.
+The slices of one pass may overlap, each at a place of its own. The pool is drawn anew on average every `RENEW` passes.
+Not here: counting passes; a pass draws its number from torch's generator, whose state every checkpoint holds.
 
 Example:
     >>> pool = MaskPool(0.5, torch.float32, torch.device("cpu"), seed=1, size=4096)
@@ -50,7 +49,7 @@ class MaskPool:
         self.device = device
         self.seed = seed
         self.size = size
-        self._pool: Tensor | None = None
+        self.numbers: Tensor | None = None
 
     def begin(self, pass_number: int) -> None:
         """Renew the pool if this pass is one of those that do."""
@@ -60,18 +59,18 @@ class MaskPool:
     def restart(self, seed: int) -> None:
         """Go on with the pool of `seed`."""
         self.seed = seed
-        self._pool = None
+        self.numbers = None
 
     def slice(self, pass_number: int, site: int, count: int) -> Tensor:
         """The masks of one site in one pass: (count,), each 0 or the scale of a kept activation."""
         if count * 2 > self.size:
             self.size = 1 << (count * 2 - 1).bit_length()
-            self._pool = None
-        if self._pool is None:
-            self._pool = self._drawn()
+            self.numbers = None
+        if self.numbers is None:
+            self.numbers = self._drawn()
         places = (self.size - count) // STRIDE + 1
         start = _mixed(pass_number ^ (site * 0x9E3779B97F4A7C15 & _MASK64)) % places * STRIDE
-        return self._pool[start : start + count]
+        return self.numbers[start : start + count]
 
     def _drawn(self) -> Tensor:
         scale = float(torch.tensor(1.0 / (1.0 - self.p)).to(self.dtype))

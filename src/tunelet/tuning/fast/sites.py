@@ -19,7 +19,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,6 @@ class Site:
         self.weight = first.new_zeros((rows, self.inputs + ranks), dtype=dtype)
         self.bias = first.new_zeros(rows, dtype=dtype)
         self.factor = first.new_zeros((ranks, self.inputs), dtype=dtype)
-        self._versions: tuple[int, ...] | None = None
         self._copy_frozen()
 
     @property
@@ -101,22 +100,17 @@ class Site:
         """Whether the backward pass looks at the input: not where nothing of the site trains."""
         return bool(self.rank) or any(member.weight.requires_grad for member in self.members)
 
-    def refresh(self) -> None:
-        """Take over what the optimiser changed since the last call."""
-        versions = tuple(parameter._version for parameter in self.parameters)
-        if versions == self._versions:
-            return
-        with torch.no_grad():
-            for member, block in zip(self.members, self.blocks, strict=True):
-                if member.a is not None and member.b is not None:
-                    self.factor[block.ranks].copy_(member.a)
-                    into = self.weight[block.rows, self.inputs + block.ranks.start : self.inputs + block.ranks.stop]
-                    into.copy_(member.b * member.scaling)
-                if member.weight.requires_grad:
-                    self.weight[block.rows, : self.inputs].copy_(member.weight)
-                if member.bias is not None and member.bias.requires_grad:
-                    self.bias[block.rows].copy_(member.bias)
-        self._versions = versions
+    def copies(self) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """What the optimiser changes and the products hold in their own type: (place, parameter, factor)."""
+        for member, block in zip(self.members, self.blocks, strict=True):
+            if member.a is not None and member.b is not None:
+                ranks = slice(self.inputs + block.ranks.start, self.inputs + block.ranks.stop)
+                yield self.factor[block.ranks], member.a, 1.0
+                yield self.weight[block.rows, ranks], member.b, member.scaling
+            if member.weight.requires_grad:
+                yield self.weight[block.rows, : self.inputs], member.weight, 1.0
+            if member.bias is not None and member.bias.requires_grad:
+                yield self.bias[block.rows], member.bias, 1.0
 
     def forward(self, x: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Outputs of all members side by side.
@@ -155,7 +149,9 @@ class Site:
         d_factor: Tensor | None = None
         d_blocks: Tensor | None = None
         if a is not None:
-            da = torch.mm(dy, self.weight[:, self.inputs :]) if joined is None else joined[:, self.inputs :].contiguous()
+            da = (
+                torch.mm(dy, self.weight[:, self.inputs :]) if joined is None else joined[:, self.inputs :].contiguous()
+            )
             d_blocks = torch.mm(dy.t(), a)
             parts = []
             for ranks, mask in self._spans(masks):

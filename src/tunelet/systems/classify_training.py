@@ -1,0 +1,125 @@
+"""Chooses the parts of one classification run, ready to train, and forecasts its cost with them.
+
+Not here: what is done with the trained weights (`systems.classify`).
+
+Example:
+    >>> loop = build_loop(run, objective, base, task, folder, identity=run_hash)     # doctest: +SKIP
+    >>> for event in loop.events(): ...                                            # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tunelet.data.batching import LengthBucketBatches, in_order
+from tunelet.data.records import Task
+from tunelet.models.bases import Base
+from tunelet.models.classifier import build_classifier
+from tunelet.systems.classify_objective import Classification
+from tunelet.systems.classify_recipe import sections
+from tunelet.systems.recipes import PlannedRun
+from tunelet.training.estimate import Estimate, estimate, pick_batches
+from tunelet.training.loop import Loop
+from tunelet.training.resources import ResourceMeter
+from tunelet.training.schedule import planned_steps
+from tunelet.training.settings import TrainingSettings
+from tunelet.training.tracking import Tracker
+from tunelet.tuning.methods import prepare
+from tunelet.tuning.precision import freeze_in
+from tunelet.tuning.tuned import Tuned
+
+
+def build_loop(
+    run: PlannedRun,
+    objective: Classification,
+    base: Base,
+    task: Task,
+    folder: Path,
+    *,
+    identity: str,
+    trackers: list[Tracker] | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Loop:
+    """Everything of a run: model, what trains in it, optimiser, batches, loop.
+
+    Args:
+        run: the planned run.
+        objective: its loss and evaluation.
+        base, task: what is tuned to what.
+        folder: the run's folder.
+        identity: hash of the run; a saved state of another is refused.
+        trackers: told of every logged row.
+        interrupted: asked after every step.
+    """
+    model_settings, tuning, training = sections(run)
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    lengths = objective.splits["train"].lengths
+    batch = training.batch
+    steps = planned_steps(
+        len(lengths),
+        epochs=training.epochs,
+        batch=batch.size,
+        accumulate=batch.accumulate,
+        max_steps=training.max_steps,
+    )
+    model = build_classifier(base, task, attention=model_settings.attention, seed=run.seed)
+    tuned = prepare(model, tuning, total_steps=steps, seed=run.seed)
+    if training.frozen == "bf16":
+        freeze_in(tuned.model, torch.bfloat16)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tuned.model.to(device)
+    tuned.use_fast_path(torch.bfloat16 if training.precision == "bf16" else torch.float32, seed=run.seed)
+    return Loop(
+        tuned=tuned,
+        optimizer=make_optimizer(tuned, training),
+        objective=objective,
+        batches=LengthBucketBatches(lengths, batch.size, run.seed, pool_batches=batch.pool),
+        settings=training,
+        total_steps=steps,
+        folder=folder,
+        seed=run.seed,
+        identity=identity,
+        meter=ResourceMeter(device),
+        trackers=trackers or [],
+        interrupted=interrupted,
+    )
+
+
+def make_optimizer(tuned: Tuned, training: TrainingSettings) -> torch.optim.Optimizer:
+    """The method's optimiser with the recipe's rates."""
+    return tuned.optimizer(
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        betas=training.betas,
+        eps=training.eps,
+    )
+
+
+def forecast(run: PlannedRun, objective: Classification, base: Base, task: Task) -> Estimate:
+    """What a run will cost, from a few of its own steps; nothing stays."""
+    training = objective.training
+    with tempfile.TemporaryDirectory() as folder:
+        loop = build_loop(run, objective, base, task, Path(folder), identity="forecast")
+        batches = [loop.batches.next() for _ in range(loop.batches.batches_per_epoch)]
+        padded = [objective.padded_tokens("train", indices) for indices in batches]
+        typical, largest = pick_batches(padded)
+        evaluations = max(1, loop.total_steps // loop.evaluate_every)
+        validation = in_order(objective.splits["validation"].lengths, training.batch.evaluation_size)
+        tokens = sum(objective.padded_tokens("validation", indices) for indices in validation)
+        return estimate(
+            loop.tuned.model,
+            lambda: make_optimizer(loop.tuned, training),
+            loop.loss,
+            typical=batches[typical],
+            largest=batches[largest],
+            total_steps=loop.total_steps * training.batch.accumulate,
+            tokens_per_step=sum(padded) / len(padded),
+            evaluation_tokens=evaluations * tokens,
+            least_steps=None if training.patience is None else (training.patience + 1) * loop.evaluate_every,
+            size=lambda indices: objective.padded_tokens("train", indices),
+        )
