@@ -73,7 +73,7 @@ def _examples(texts: list[str] | None, file: Path | None, field: str) -> Iterato
     from tunelet.data.records import TextExample
 
     if texts:
-        return iter([TextExample(str(number), text, ()) for number, text in enumerate(texts, start=1)])
+        return iter([TextExample(str(number), text, ()) for number, text in enumerate(texts)])
     return read_texts(file if file is not None else sys.stdin.buffer, text_field=field)
 
 
