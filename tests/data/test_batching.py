@@ -15,7 +15,12 @@ from tunelet.base.errors import ResumeError
 from tunelet.data.batching import LengthBucketBatches, in_order, pad_waste, padding
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=70)
-SHAPES = {"batch_size": st.integers(1, 9), "pool_batches": st.integers(1, 5), "shuffle": st.booleans()}
+SHAPES = {
+    "batch_size": st.integers(1, 9),
+    "pool_batches": st.integers(1, 5),
+    "shuffle": st.booleans(),
+    "tokens": st.none() | st.integers(1, 200),
+}
 
 
 def taken(batches: LengthBucketBatches, count: int) -> list[list[int]]:
@@ -47,6 +52,16 @@ def test_the_first_k_and_the_rest_after_a_restore_are_all(
     assert after.state_dict() != state
 
 
+@settings(deadline=None)
+@given(lengths=LENGTHS, tokens=st.integers(1, 200))
+def test_a_budget_of_tokens_is_kept_and_used(lengths: list[int], tokens: int) -> None:
+    batches = LengthBucketBatches(lengths, 4, 1, shuffle=False, tokens=tokens)
+    drawn = [[lengths[i] for i in batch] for batch in taken(batches, batches.batches_per_epoch)]
+    assert all(max(batch) * len(batch) <= tokens or len(batch) == 1 for batch in drawn)
+    # a batch ends only where the next text, which is at least as long, would not have fitted
+    assert all((len(batch) + 1) * following[0] > tokens for batch, following in zip(drawn, drawn[1:], strict=False))
+
+
 def test_seed_and_epoch_change_the_order() -> None:
     lengths = list(range(1, 65))
     one, two = LengthBucketBatches(lengths, 4, seed=1), LengthBucketBatches(lengths, 4, seed=2)
@@ -74,7 +89,7 @@ def test_buckets_waste_less_than_shuffling_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["epoch", "position", "seed", "examples", "lengths_sha256", "batch_size", "pool_batches", "shuffle"]
+    "key", ["epoch", "position", "seed", "examples", "lengths_sha256", "batch_size", "pool_batches", "shuffle", "tokens"]
 )
 def test_a_missing_part_of_a_state_is_an_error(key: str) -> None:
     batches = LengthBucketBatches([1, 2, 3], 2, seed=1)

@@ -42,31 +42,25 @@ def test_values_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("examples", "epochs", "batch", "accumulate", "max_steps", "steps"),
+    ("batches", "epochs", "accumulate", "max_steps", "steps"),
     [
-        (16_000, 5, 16, 1, None, 5000),
-        (480, 8, 16, 1, None, 240),
-        (17, 1, 16, 1, None, 2),
-        (16, 1, 16, 1, None, 1),
-        (1, 0.01, 16, 1, None, 1),
-        (160, 1, 16, 4, None, 2),
-        (160, 0.5, 16, 1, None, 5),
-        (160, 3, 16, 1, 7, 7),
-        (16, 1, 16, 1, 7, 1),
+        (1000, 5, 1, None, 5000),
+        (30, 8, 1, None, 240),
+        (1, 0.01, 1, None, 1),
+        (10, 1, 4, None, 2),
+        (10, 0.5, 1, None, 5),
+        (10, 3, 1, 7, 7),
+        (1, 1, 1, 7, 1),
     ],
 )
-def test_planned_steps(
-    examples: int, epochs: float, batch: int, accumulate: int, max_steps: int | None, steps: int
-) -> None:
-    assert planned_steps(examples, epochs=epochs, batch=batch, accumulate=accumulate, max_steps=max_steps) == steps
+def test_planned_steps(batches: int, epochs: float, accumulate: int, max_steps: int | None, steps: int) -> None:
+    assert planned_steps(batches, epochs=epochs, accumulate=accumulate, max_steps=max_steps) == steps
 
 
-@given(
-    st.integers(1, 10_000), st.floats(0.001, 20), st.integers(1, 64), st.integers(1, 8), st.none() | st.integers(1, 50)
-)
+@given(st.integers(1, 10_000), st.floats(0.001, 20), st.integers(1, 8), st.none() | st.integers(1, 50))
 def test_there_is_a_step_and_the_limit_holds(
-    examples: int, epochs: float, batch: int, accumulate: int, max_steps: int | None
+    batches: int, epochs: float, accumulate: int, max_steps: int | None
 ) -> None:
-    steps = planned_steps(examples, epochs=epochs, batch=batch, accumulate=accumulate, max_steps=max_steps)
+    steps = planned_steps(batches, epochs=epochs, accumulate=accumulate, max_steps=max_steps)
     assert steps >= 1
     assert max_steps is None or steps <= max_steps

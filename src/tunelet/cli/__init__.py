@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         status = INTERRUPTED
     if status == INTERRUPTED:
-        console.print("[bold yellow]interrupted[/] the same command goes on from the last saved state")
+        console.print("[bold yellow]interrupted[/]")
     return status if isinstance(status, int) else 0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -14,6 +16,9 @@ from tunelet.base.errors import InputError, Problem
 from tunelet.base.files import write_json
 from tunelet.base.registry import unknown_name
 from tunelet.cli.options import JsonFile
+
+#: under which the folder of benchmarks is imported, wherever it lies
+_PACKAGE = "tunelet_benchmarks"
 
 
 def bench(
@@ -30,7 +35,7 @@ def bench(
     found = benchmarks()
     if name not in found:
         raise InputError(Problem(unknown_name("benchmark", name, found)))
-    result = _load(found[name]).measure(quick=quick, tell=lambda text: typer.echo(text, err=True))
+    result = load(name).measure(quick=quick, tell=lambda text: typer.echo(text, err=True))
     if json_file is not None:
         write_json(json_file, result)
     for ratio, value in result["ratios"].items():
@@ -39,20 +44,31 @@ def bench(
 
 
 def benchmarks() -> dict[str, Path]:
-    """Name -> file of every benchmark: in the installed package, or in the checkout that it runs from."""
+    """Name -> file of every benchmark. What they share lies in a folder below and is none."""
+    return {path.stem: path for path in sorted(_folder().glob("[a-z]*.py"))}
+
+
+def load(name: str) -> ModuleType:
+    """A module of the benchmarks, such as ``train`` or ``common.worker``, imported as part of one package."""
+    if _PACKAGE not in sys.modules:
+        folder = _folder()
+        spec = importlib.util.spec_from_file_location(
+            _PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        if spec is None or spec.loader is None:
+            raise InputError(Problem("cannot be loaded", folder))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[_PACKAGE] = module
+        spec.loader.exec_module(module)
+    return importlib.import_module(f"{_PACKAGE}.{name}")
+
+
+def _folder() -> Path:
+    """Where the benchmarks lie: in the installed package, or in the checkout that it runs from."""
     package = Path(__file__).parents[1]
     for folder in (package / "benchmarks", package.parents[1] / "benchmarks"):
         if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
+            return folder
     raise InputError(
         Problem("the benchmarks are not part of this installation", hint="run from a checkout of the project")
     )
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tunelet_benchmarks_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(Problem("cannot be loaded", path))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

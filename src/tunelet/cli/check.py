@@ -47,7 +47,9 @@ def check(
         raise typer.BadParameter("give a RECIPE, or --schema")
     loaded = load_recipe(recipe, override or [])
     typer.echo(f"{loaded.name}: {loaded.title}")
-    typer.echo(f"{len(loaded.runs)} runs in {len(loaded.groups)} groups: {', '.join(loaded.groups)}")
+    runs, groups = len(loaded.runs), len(loaded.groups)
+    counted = f"{runs} run{'s' * (runs > 1)} in {groups} group{'s' * (groups > 1)}"
+    typer.echo(f"{counted}: {', '.join(loaded.groups)}")
     from tunelet.cli.check_tables import show_checked
     from tunelet.systems import check_recipe
 

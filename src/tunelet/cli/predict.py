@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunelet.base.errors import AdapterError, InputError, Problem
-from tunelet.cli.options import JsonFile as JsonFile
 
 if TYPE_CHECKING:
     from tunelet.data.records import TextExample
@@ -50,6 +49,8 @@ def predict(
     """
     if texts and file:
         raise InputError(Problem("both texts and --file were given", hint="give one of them"))
+    if out is not None and out.is_dir():
+        raise InputError(Problem("is a folder, expected a file or a new name", out, field="--out"))
     if not adapter.is_dir():
         raise AdapterError(Problem("no such folder", adapter, hint="give the adapter/ folder that a run printed"))
     examples = _begun(_examples(texts, file, field))

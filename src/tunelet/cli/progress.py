@@ -64,6 +64,8 @@ class ProgressDisplay:
         self._progress.__exit__(kind, error, trace)
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.console.print("the same command goes on from the last saved state")
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StepDone):

@@ -38,9 +38,11 @@ class LengthBucketBatches:
         seed: of the run; the stream is (seed, "batches", epoch).
         pool_batches: batches that are sorted together. 1 shuffles without regard to length.
         shuffle: False keeps the order of the examples, but for the sorting within pools, in every epoch.
+        tokens: batches of so many tokens, padding included, in place of `batch_size` examples: short texts come in larger
+            batches than long ones. The whole epoch is one pool then. A text that is longer is a batch of its own.
 
     Attributes:
-        batches_per_epoch: ceil(N / batch_size).
+        batches_per_epoch: ceil(N / batch_size), or what `tokens` gives; the same in every epoch.
     """
 
     batches_per_epoch: int
@@ -53,10 +55,13 @@ class LengthBucketBatches:
         *,
         pool_batches: int = 100,
         shuffle: bool = True,
+        tokens: int | None = None,
     ) -> None:
         self._lengths = np.asarray(lengths, dtype=np.int64)
         if self._lengths.ndim != 1 or not len(self._lengths):
             raise ValueError(f"lengths must be a list of at least one number, not of shape {self._lengths.shape}")
+        if tokens is not None and tokens < 1:
+            raise ValueError(f"tokens must be at least 1, not {tokens}")
         if batch_size < 1 or pool_batches < 1:
             raise ValueError(f"batch_size and pool_batches must be at least 1, not {batch_size} and {pool_batches}")
         self._identity: dict[str, Any] = {
@@ -66,14 +71,16 @@ class LengthBucketBatches:
             "seed": seed,
             "pool_batches": pool_batches,
             "shuffle": shuffle,
+            "tokens": tokens,
         }
         self._batch_size = batch_size
         self._seed = seed
-        self._pool = pool_batches * batch_size
+        self._tokens = tokens
+        self._pool = pool_batches * batch_size if tokens is None else len(self._lengths)
         self._shuffle = shuffle
-        self.batches_per_epoch = -(-len(self._lengths) // batch_size)
         self._epoch, self._position = 0, 0
         self._plan = self._planned(0)
+        self.batches_per_epoch = len(self._plan)
 
     @property
     def epoch(self) -> int:
@@ -135,8 +142,20 @@ class LengthBucketBatches:
             pool = order[start : start + self._pool]
             # stable: texts of one length stay in their shuffled order
             pool = pool[np.argsort(self._lengths[pool], kind="stable")]
-            batches.extend(pool[i : i + self._batch_size] for i in range(0, len(pool), self._batch_size))
+            batches.extend(pool[begin:end] for begin, end in self._cuts(self._lengths[pool]))
         return [batches[i] for i in stream.permutation(len(batches))] if self._shuffle else batches
+
+    def _cuts(self, lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Begin and end of each batch in a pool with these lengths, which rise."""
+        if self._tokens is None:
+            yield from ((i, min(i + self._batch_size, len(lengths))) for i in range(0, len(lengths), self._batch_size))
+            return
+        begin = 0
+        for end in range(1, len(lengths) + 1):
+            # lengths rise, so the last text of a batch is its width
+            if end == len(lengths) or (end + 1 - begin) * int(lengths[end]) > self._tokens:
+                yield begin, end
+                begin = end
 
 
 def in_order(lengths: NDArray[np.integer[Any]] | Sequence[int], batch_size: int) -> list[Indices]:

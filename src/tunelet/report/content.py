@@ -190,7 +190,9 @@ def _subtitle(sweep: Sweep, groups: Sequence[Group]) -> str:
     bases = sorted({run.run.base.name for run in sweep.runs})
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.splits.items())
     plural = "s" if len(groups) != 1 else ""
-    start = f"{len(groups)} setting{plural}, {len(sweep.runs)} runs" if groups else "No run yet"
+    start = (
+        f"{len(groups)} setting{plural}, {len(sweep.runs)} run{'s' * (len(sweep.runs) > 1)}" if groups else "No run yet"
+    )
     kinds = "labels, several each" if sweep.multi_label else "classes"
     on = f" of {', '.join(bases)}" if bases else ""
     return f"{start}{on} on {data.task} ({len(data.labels)} {kinds}; {sizes})."

@@ -13,7 +13,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Group:
         if len(told) != len(values) or not told:
             return None
         if len(told) > 1:
-            return Estimate(told, seed_interval(list(told)))
+            return Estimate(told, _within(metric, seed_interval(list(told))))
         if metric == "accuracy":
             n = self.runs[0].run.metrics[split].n
             return Estimate(told, wilson(round(told[0] * n), n) if n else None)
@@ -160,3 +160,10 @@ def targets_of(group: Group) -> str:
     }
     chosen = frozenset(targets or ())
     return named.get(chosen, "+".join(sorted(chosen)))
+
+
+def _within(metric: str, interval: Interval | None) -> Interval | None:
+    """A t interval of few seeds may leave the range of a share; the page shows no accuracy above 100 %."""
+    if interval is None or metric in ("loss", "mcc"):
+        return interval
+    return replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))

@@ -58,12 +58,11 @@ def build_loop(
     model_settings, tuning, training = sections(run)
     if training.threads is not None:
         torch.set_num_threads(training.threads)
-    lengths = objective.splits["train"].lengths
-    batch = training.batch
+    lengths, batch = objective.splits["train"].lengths, training.batch
+    batches = LengthBucketBatches(lengths, batch.size, run.seed, pool_batches=batch.pool, tokens=batch.tokens)
     steps = planned_steps(
-        len(lengths),
+        batches.batches_per_epoch,
         epochs=training.epochs,
-        batch=batch.size,
         accumulate=batch.accumulate,
         max_steps=training.max_steps,
     )
@@ -78,7 +77,7 @@ def build_loop(
         tuned=tuned,
         optimizer=make_optimizer(tuned, training),
         objective=objective,
-        batches=LengthBucketBatches(lengths, batch.size, run.seed, pool_batches=batch.pool),
+        batches=batches,
         settings=training,
         total_steps=steps,
         folder=folder,

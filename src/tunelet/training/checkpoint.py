@@ -112,8 +112,12 @@ class CheckpointStore:
         return None
 
     def clear(self) -> None:
-        """Remove all states; a finished run needs none."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all states; a finished run needs none. Whoever is killed meanwhile leaves no half of one."""
+        gone = self.folder.with_name(f".{self.folder.name}.gone.part")  # the next start clears it (`clear_parts`)
+        shutil.rmtree(gone, ignore_errors=True)
+        if self.folder.exists():
+            self.folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _steps(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*") if path.is_dir())

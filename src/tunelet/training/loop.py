@@ -47,6 +47,9 @@ from tunelet.training.stopping import EarlyStopping
 from tunelet.training.tracking import JsonlTracker, Tracker
 from tunelet.tuning.tuned import Tuned
 
+#: the reproducer of a run that stopped over a loss that is not finite
+NON_FINITE = "non-finite.json"
+
 
 class Objective(Protocol):
     """What a system gives the loop."""
@@ -91,7 +94,7 @@ class Loop:
         seed: the run's seed; dropout draws from its stream.
         identity: hash of the resolved run; a saved state of another is refused.
         meter: seconds, tokens, memory.
-        trackers: told of every logged row.
+        trackers: told of every logged row; whoever opened them closes them.
         interrupted: asked after every step; True saves the state and raises KeyboardInterrupt.
     """
 
@@ -118,16 +121,37 @@ class Loop:
         self._model = self.accelerator.prepare_model(self.tuned.model)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self._loss_sum, self._loss_count = 0.0, 0
+        self._restored = False
+
+    def restore(self) -> list[Note]:
+        """Go to the newest saved state, or to the start if there is none; what is worth telling about it.
+
+        Once for a run: a second call does nothing. Between it and `events` nothing may draw from torch's generators.
+
+        Raises:
+            ResumeError: the saved state is not of this run, or lacks a part.
+        """
+        if self._restored:
+            return []
+        self._restored = True
+        (self.folder / NON_FINITE).unlink(missing_ok=True)
+        state = self.checkpoints.latest()
+        notes = [Note(sentence) for sentence in self.checkpoints.damaged]
+        if state is None:
+            torch.manual_seed(derive_seed(self.seed, "dropout"))
+            return notes
+        self._load(state)
+        return [*notes, Note(f"going on from step {self.step} of {self.total_steps}")]
 
     def events(self) -> Iterator[Event]:
-        """Train to the end, from the newest saved state if there is one.
+        """Train to the end, from where `restore` puts the run.
 
         Raises:
             NonFiniteLossError: the loss or the gradient is not finite; the examples are named.
             ResumeError: the saved state is not of this run, or lacks a part.
             KeyboardInterrupt: `interrupted` said so; the state is saved.
         """
-        yield from self._begin()
+        yield from self.restore()
         while self.step < self.total_steps and not self.stopping.should_stop:
             yield self._advance()
             evaluated = self.step % self.evaluate_every == 0 or self.step == self.total_steps
@@ -139,8 +163,7 @@ class Loop:
             if stop:
                 raise KeyboardInterrupt
         self.accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
-        for tracker in (self.log, *self.trackers):
-            tracker.finish()
+        self.log.finish()
 
     @property
     def evaluate_every(self) -> int:
@@ -201,13 +224,7 @@ class Loop:
         }
         self.checkpoints.save(self.step, state)
 
-    def _begin(self) -> Iterator[Event]:
-        state = self.checkpoints.latest()
-        for sentence in self.checkpoints.damaged:
-            yield Note(sentence)
-        if state is None:
-            torch.manual_seed(derive_seed(self.seed, "dropout"))
-            return
+    def _load(self, state: State) -> None:
         if state.part("identity") != self.identity:
             raise ResumeError(
                 f"{self.checkpoints.folder}: the saved state belongs to run {state.part('identity')}, "
@@ -225,7 +242,6 @@ class Loop:
         self._loss_sum, self._loss_count = loss["sum"], loss["count"]
         self.step = state.part("step")
         random_from(state)
-        yield Note(f"going on from step {self.step} of {self.total_steps}")
 
     def _advance(self) -> StepDone:
         """One optimiser step."""
@@ -304,7 +320,7 @@ class Loop:
     def _stop_non_finite(self, what: str, value: float, indices: list[np.ndarray]) -> None:
         """Leave a reproducer beside the run and stop."""
         named = [name for part in indices for name in self.objective.names(part)]
-        path = self.folder / "non-finite.json"
+        path = self.folder / NON_FINITE
         write_json(
             path, {"what": what, "value": str(value), "step": self.step + 1, "seed": self.seed, "examples": named}
         )

@@ -32,16 +32,14 @@ def factor(schedule: str, *, step: int, total: int, warmup: int) -> float:
     return 1.0 - progress
 
 
-def planned_steps(examples: int, *, epochs: float, batch: int, accumulate: int, max_steps: int | None) -> int:
+def planned_steps(batches_per_epoch: int, *, epochs: float, accumulate: int, max_steps: int | None) -> int:
     """Optimiser steps of a run: at least one.
 
     Args:
-        examples: size of the training split.
+        batches_per_epoch: batches in a pass over the training split.
         epochs: passes over it; may be a fraction.
-        batch: examples in a batch.
         accumulate: batches in a step.
         max_steps: upper limit, or None.
     """
-    batches = math.ceil(examples / batch)
-    steps = max(1, round(batches * epochs / accumulate))
+    steps = max(1, round(batches_per_epoch * epochs / accumulate))
     return steps if max_steps is None else min(steps, max_steps)

@@ -18,6 +18,9 @@ class BatchSettings(Settings):
     """How examples become batches."""
 
     size: int = Field(16, ge=1, description="examples in a batch; one optimiser step sees size x accumulate examples")
+    tokens: int | None = Field(
+        None, ge=1, description="tokens in a batch, padding included, in place of size: short texts in larger batches"
+    )
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
     pool: int = Field(100, ge=1, description="batches in a pool that is sorted by length; 1 is plain shuffling")
     pad_to: Literal["batch", "max"] = Field(

@@ -191,10 +191,7 @@ def open_trackers(names: Sequence[str], run_name: str, config: Mapping[str, Any]
     unknown = [name for name in names if name not in _OPENERS]
     if unknown:
         raise InputError([Problem(unknown_name("tracker", name, _OPENERS), field="trackers") for name in unknown])
-    missing = [name for name in names if not _installed(name)]
-    if missing:
-        raise MissingExtraError("track", f"tracking by {', '.join(missing)}")
-
+    require_trackers(names)
     opened: dict[str, Tracker] = {}
     if not names or not _is_main_process():
         return Mirrors(opened)
@@ -209,6 +206,17 @@ def open_trackers(names: Sequence[str], run_name: str, config: Mapping[str, Any]
                 f"Hint: mend it, or take {name!r} out of training.trackers"
             ) from error
     return Mirrors(opened)
+
+
+def require_trackers(names: Sequence[str]) -> None:
+    """Check, without importing them, that the packages of trackers are installed.
+
+    Raises:
+        MissingExtraError: those that are not.
+    """
+    missing = [name for name in dict.fromkeys(names) if not _installed(name)]
+    if missing:
+        raise MissingExtraError("track", f"tracking by {', '.join(missing)}")
 
 
 @_OPENERS.register("tensorboard")
