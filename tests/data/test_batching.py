@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def test_a_budget_of_tokens_is_kept_and_used(lengths: list[int], tokens: int) ->
     drawn = [[lengths[i] for i in batch] for batch in taken(batches, batches.batches_per_epoch)]
     assert all(max(batch) * len(batch) <= tokens or len(batch) == 1 for batch in drawn)
     # a batch ends only where the next text, which is at least as long, would not have fitted
-    assert all((len(batch) + 1) * following[0] > tokens for batch, following in zip(drawn, drawn[1:], strict=False))
+    assert all((len(batch) + 1) * following[0] > tokens for batch, following in pairwise(drawn))
 
 
 def test_seed_and_epoch_change_the_order() -> None:
@@ -89,7 +89,8 @@ def test_buckets_waste_less_than_shuffling_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["epoch", "position", "seed", "examples", "lengths_sha256", "batch_size", "pool_batches", "shuffle", "tokens"]
+    "key",
+    ["epoch", "position", "seed", "examples", "lengths_sha256", "batch_size", "pool_batches", "shuffle", "tokens"],
 )
 def test_a_missing_part_of_a_state_is_an_error(key: str) -> None:
     batches = LengthBucketBatches([1, 2, 3], 2, seed=1)

@@ -1,8 +1,8 @@
 """Runs a toy recipe to its end in one child process, and in others kills it and starts it again.
 
 A script of its own: a process that has run autograd cannot fork, so this one only imports, forks and compares. It
-prints JSON: {"reference": {file: sha256}, "killed": {point: {file: sha256}}}. A point is ``step:7`` (killed when step 7 is done)
-or ``write:synced:3`` (killed in the third write, when its bytes are synced but not renamed).
+prints JSON: {"reference": {file: sha256}, "killed": {point: {file: sha256}}}. A point is ``step:7`` (killed when step 7
+is done) or ``write:synced:3`` (killed in the third write, when its bytes are synced but not renamed).
 """
 
 from __future__ import annotations

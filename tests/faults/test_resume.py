@@ -31,9 +31,9 @@ training:
 WRITES = [f"write:{stage}:{count}" for stage in ("written", "synced", "renamed") for count in (2, 3)]
 
 
-def kill_points(seed: int, steps: int) -> list[str]:
-    """Steps to be killed at, drawn without repetition."""
-    drawn = np.random.default_rng(seed).choice(np.arange(1, STEPS + 1), size=steps, replace=False)
+def kill_points(seed: int, steps: int, last: int = STEPS) -> list[str]:
+    """Steps to be killed at, up to `last`, drawn without repetition."""
+    drawn = np.random.default_rng(seed).choice(np.arange(1, last + 1), size=steps, replace=False)
     return [f"step:{step}" for step in sorted(drawn.tolist())]
 
 
@@ -54,9 +54,20 @@ def kill_points(seed: int, steps: int) -> list[str]:
         pytest.param(["tuning.method=adalora", "tuning.r=4"], kill_points(2, 4), id="adalora"),
         pytest.param(["tuning.method=full", "training.precision=bf16"], kill_points(3, 3), id="full, bf16"),
         pytest.param(
-            ["tuning.method=lora", "training.precision=bf16", "training.frozen=bf16", "training.patience=2"],
-            kill_points(4, 3)[:2] + ["write:written:4"],
-            id="lora over a bf16 base",
+            [
+                "tuning.method=lora",
+                "tuning.engine=fast",
+                "training.precision=bf16",
+                "training.frozen=bf16",
+                "training.patience=2",
+            ],
+            [*kill_points(4, 3, last=12), "write:written:4"],  # patience 2 can end this run at step 18
+            id="lora over a bf16 base, fast path",
+        ),
+        pytest.param(
+            ["tuning.method=lora", "tuning.engine=peft", "tuning.targets=attention+linear"],
+            kill_points(5, 2),
+            id="lora through PEFT's modules",
         ),
     ],
 )

@@ -38,8 +38,8 @@ class LengthBucketBatches:
         seed: of the run; the stream is (seed, "batches", epoch).
         pool_batches: batches that are sorted together. 1 shuffles without regard to length.
         shuffle: False keeps the order of the examples, but for the sorting within pools, in every epoch.
-        tokens: batches of so many tokens, padding included, in place of `batch_size` examples: short texts come in larger
-            batches than long ones. The whole epoch is one pool then. A text that is longer is a batch of its own.
+        tokens: batches of so many tokens, padding included, in place of `batch_size` examples: short texts come in
+            larger batches than long ones. The whole epoch is one pool then. A longer text is a batch of its own.
 
     Attributes:
         batches_per_epoch: ceil(N / batch_size), or what `tokens` gives; the same in every epoch.

@@ -9,7 +9,6 @@ Example:
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from tunelet.base.streams import derive_seed
 from tunelet.models.classifier import head_modules
+from tunelet.models.quiet import quiet_transformers
 from tunelet.tuning.optimizers import Rates, adamw
 from tunelet.tuning.settings import TuningSettings
 from tunelet.tuning.targets import target_names
@@ -138,7 +138,8 @@ def attach_peft(
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(derive_seed(plan.seed, "adapter"))
     try:
-        tuned: PeftModel = get_peft_model(model, config)
+        with quiet_transformers():
+            tuned: PeftModel = get_peft_model(model, config)
     finally:
         torch.set_rng_state(state)
     return tuned

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from tunelet.base.errors import InputError, Problem, ResumeError
 from tunelet.base.registry import suggest
-from tunelet.tuning.fast.engine import FastEncoder, attach
+from tunelet.tuning.fast.attach import attach
+from tunelet.tuning.fast.engine import FastEncoder
 from tunelet.tuning.method import Attached, Export, Method, MethodState
 from tunelet.tuning.optimizers import Rates
 from tunelet.tuning.settings import TuningSettings
@@ -168,7 +169,10 @@ class Tuned:
         if (masks is None) != (self.engine is None):
             raise ResumeError("the saved state and this run differ in whether the fast path computes the encoder")
         if self.engine is not None:
-            self.engine.load_state_dict(masks)
+            try:
+                self.engine.load_state_dict(masks)
+            except KeyError as missing:
+                raise ResumeError(f"the saved state lacks the dropout masks of probability {missing}") from None
         self._method.restore(self.model, MethodState(dict(saved), tensors))
 
     def _frozen_parts(self) -> str:

@@ -81,18 +81,26 @@ def backward(
         dp = torch.bmm(dcontext[part], v[part].transpose(1, 2))
         if mask is not None:
             dp.mul_(mask)
-        ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(scale)
+        wide = _wide(dp)
+        ds = torch._softmax_backward_data(dp.to(wide), p.to(wide), -1, wide).mul_(scale).to(p.dtype)
         torch.bmm(ds, k[part], out=dq[part])
         torch.bmm(ds.transpose(1, 2), q[part], out=dk[part])
     return dq, dk, dv
 
 
 def _weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
-    """P (G, Q, L); softmax is computed in fp32 inside and rounded to the type of q."""
+    """P (G, Q, L); softmax is computed in fp32 and rounded to the type of q."""
     scale = q.shape[-1] ** -0.5
     if bias is None:
-        return torch.softmax(torch.bmm(q, k.transpose(1, 2)).mul_(scale), -1)
-    return torch.softmax(torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale), -1)
+        scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+    else:
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
+    return torch.softmax(scores, -1, dtype=_wide(scores)).to(q.dtype)
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """The type for softmax: for short rows on a CPU, torch's bf16 kernels take longer than fp32 and the casts."""
+    return torch.float32 if x.dtype == torch.bfloat16 and x.device.type == "cpu" else x.dtype
 
 
 def _step(q: Tensor, k: Tensor) -> int:

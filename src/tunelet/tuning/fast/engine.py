@@ -1,10 +1,8 @@
 """Takes over the encoder's forward pass of a model that is ready to train, and gives it back.
 
 It reads the model's own modules (PEFT's among them), so parameters, names and the adapter file stay what they are.
-What it cannot run is said in one sentence, and PEFT runs it.
-
-It can: post-norm encoders laid out as BERT (BERT, RoBERTa, XLM-RoBERTa, ELECTRA) with exact gelu, under LoRA, rsLoRA,
-LoRA+, PiSSA and LoRA-FA with any targets, and under full fine-tuning; on any device, in fp32 or bf16.
+A call that asks for what it does not compute (hidden states, attention weights, a mask of other shape, an adapter that
+is switched off) is computed by those modules. Not here: which models it can run (`attach`), the layers (`layer`).
 
 Example:
     >>> engine, why_not = attach(tuned.model, torch.bfloat16)       # doctest: +SKIP
@@ -13,68 +11,84 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
-from tunelet.tuning.fast.layer import Layer, Norm, Pass
-from tunelet.tuning.fast.masks import MaskPool
-from tunelet.tuning.fast.sites import Member, Site, member_of
+from tunelet.tuning.fast.layer import Layer, Pass
+from tunelet.tuning.fast.layer_function import run_layer
+from tunelet.tuning.fast.masks import MaskPool, Masks, drop
 
-#: architectures whose layers are BERT's, by `config.model_type`
-FAMILIES = ("bert", "roberta", "xlm-roberta", "electra")
 #: added to a score at padding; far below any score, and finite in every type
 FAR = -1e4
+#: number of the embeddings' site of dropout; layers' numbers are below
+_EMBEDDINGS = 1 << 20
 
 
 class FastEncoder:
     """The engine of one model.
 
-    Attributes:
-        layers: the encoder's layers, in order.
+    Args:
         backbone: the module whose forward pass is taken over.
+        layers: the encoder's layers, in order.
         dtype: in which the encoder computes.
+        head_dtype: what the classification head is given; under autocast it does not matter.
         first_only: whether the last layer gives the first token alone.
+        seed: of the first mask pools.
     """
 
     def __init__(
-        self, backbone: Any, layers: Sequence[Layer], dtype: torch.dtype, *, first_only: bool, seed: int
+        self,
+        backbone: Any,
+        layers: Sequence[Layer],
+        dtype: torch.dtype,
+        *,
+        head_dtype: torch.dtype,
+        first_only: bool,
+        seed: int,
     ) -> None:
         self.backbone = backbone
         self.layers = list(layers)
         self.dtype = dtype
+        self.head_dtype = head_dtype
         self.first_only = first_only
         device = next(backbone.parameters()).device
-        sites = [site for layer in self.layers for site in layer.sites if site.masks]
-        rates = {site.dropout for site in sites}
-        rates |= {p for layer in self.layers for p in (layer.hidden_dropout, layer.attention_dropout)}
-        self._copies = [copy for layer in self.layers for site in layer.sites for copy in site.copies()]
+        rates = {backbone.embeddings.dropout.p}
+        for layer in self.layers:
+            rates |= {layer.attention_dropout, *layer.hidden_dropout, *(site.dropout for site in layer.sites)}
+        self._copies = [copy for layer in self.layers for part in layer.parts for copy in part.copies()]
+        self._members = [m for layer in self.layers for site in layer.sites for m in site.members if m.module]
         self._pools = {p: MaskPool(p, dtype, device, seed) for p in sorted(rates) if p > 0.0}
+        backbone.forward = self.forward
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
+    def forward(
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, *positional: Any, **others: Any
+    ) -> Any:
         """The backbone's forward pass: ids and mask (B, L) to the last hidden state and the pooled first token.
 
         With `first_only` the last hidden state is (B, 1, H): a classification head looks at no other token.
         """
-        unknown = sorted(key for key, value in others.items() if value is not None and key not in _IGNORED)
-        if unknown:
-            raise TypeError(f"the fast encoder does not take {', '.join(unknown)}; use `tuning.engine: peft`")
+        if input_ids is None or positional or not self._can(attention_mask, others):
+            return type(self.backbone).forward(self.backbone, input_ids, attention_mask, *positional, **others)
         self.refresh()
-        training = self.backbone.training
+        masks = self._masks() if self.backbone.training else {}
+        ids = {key: others[key] for key in ("token_type_ids", "position_ids") if others.get(key) is not None}
+        x = self._embedded(masks, input_ids=input_ids, **ids)
         batch, length = input_ids.shape
-        with torch.autocast(input_ids.device.type, enabled=False):
-            x = self.backbone.embeddings(input_ids=input_ids)
+        with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.dtype).reshape(batch * length, -1)
-            step = Pass(batch, length, self._bias(attention_mask), self._number() if training else None, self._pools)
+            step = Pass(batch, length, self._bias(attention_mask), masks)
             for layer in self.layers:
-                x = layer(x, step)
+                x = run_layer(layer, x, step)
         hidden = x.view(batch, -1, x.shape[-1])
         pooler = getattr(self.backbone, "pooler", None)
-        pooled = pooler(hidden.to(_type_of(pooler))) if pooler is not None else None
-        return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=hidden, pooler_output=pooled)
+        pooled = pooler(hidden.to(_type_of(pooler))).to(self.head_dtype) if pooler is not None else None
+        return BaseModelOutputWithPoolingAndCrossAttentions(
+            last_hidden_state=hidden.to(self.head_dtype), pooler_output=pooled
+        )
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -89,8 +103,7 @@ class FastEncoder:
 
     def tensors(self) -> list[Tensor]:
         """What the engine holds beside the model's own tensors: products in their type, and mask pools."""
-        sites = [site for layer in self.layers for site in layer.sites]
-        held = [tensor for site in sites for tensor in (site.weight, site.bias, site.factor)]
+        held = [tensor for layer in self.layers for part in layer.parts for tensor in part.tensors()]
         return held + [pool.numbers for pool in self._pools.values() if pool.numbers is not None]
 
     def detach(self) -> None:
@@ -101,7 +114,7 @@ class FastEncoder:
         """The seed of each mask pool, by probability: with torch's generator, all that later masks depend on."""
         return {str(p): pool.seed for p, pool in self._pools.items()}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Put the pools back.
 
         Raises:
@@ -110,14 +123,33 @@ class FastEncoder:
         for p, pool in self._pools.items():
             pool.restart(state[str(p)])
 
-    def _number(self) -> int:
-        """This pass's random number, from torch's generator."""
+    def _can(self, attention_mask: Tensor | None, others: Mapping[str, Any]) -> bool:
+        """Whether a call asks for nothing else than what is computed here."""
+        asked = [key for key, value in others.items() if value is not None and value is not False and key not in _TAKEN]
+        shaped = attention_mask is None or attention_mask.dim() == 2
+        whole = others.get("return_dict") is not False and all(member.in_force for member in self._members)
+        return shaped and whole and not asked
+
+    def _masks(self) -> dict[float, Masks]:
+        """This pass's masks; its random number is torch's generator's."""
         number = int(torch.randint(1 << 62, ()).item())
-        for pool in self._pools.values():
-            pool.begin(number)
-        return number
+        return {p: pool.begin(number) for p, pool in self._pools.items()}
+
+    def _embedded(self, masks: Mapping[float, Masks], **ids: Tensor) -> Tensor:
+        """What the embedding modules give (B, L, H), with a dropout of ours instead of theirs."""
+        dropout = self.backbone.embeddings.dropout
+        training, dropout.training = dropout.training, False
+        try:
+            x: Tensor = self.backbone.embeddings(**ids)
+        finally:
+            dropout.training = training
+        if masks and dropout.p > 0.0:
+            x = drop(x, masks[dropout.p], _EMBEDDINGS)
+        project = getattr(self.backbone, "embeddings_project", None)
+        return x if project is None else project(x.to(_type_of(project)))
 
     def _bias(self, attention_mask: Tensor | None) -> Tensor | None:
+        """(B heads, 1, L), added to the scores; None where nothing is padding."""
         if attention_mask is None or bool(attention_mask.all()):
             return None
         heads = self.layers[0].heads
@@ -126,87 +158,10 @@ class FastEncoder:
         return bias[:, None, None, :].expand(-1, heads, 1, -1).reshape(-1, 1, bias.shape[1])
 
 
-#: arguments that transformers passes on and that change nothing here
-_IGNORED = ("return_dict", "output_attentions", "output_hidden_states", "token_type_ids", "position_ids")
-
-
-def attach(
-    model: nn.Module, dtype: torch.dtype, *, seed: int = 0, shared_masks: bool = True
-) -> tuple[FastEncoder | None, str]:
-    """Take over the encoder of `model`.
-
-    Args:
-        model: a classifier, plain or with PEFT's adapter; on its device already.
-        dtype: in which to compute; weights are copied into it, what trains stays as it is.
-        seed: of the first mask pools.
-        shared_masks: one dropout mask for q, k and v, or one for each as in PEFT.
-
-    Returns:
-        The engine, or None; and why not, or "".
-    """
-    peft: Any = model
-    whole: Any = peft.get_base_model() if hasattr(peft, "get_base_model") else model
-    config = whole.config
-    if config.model_type not in FAMILIES:
-        return None, f"its architecture {config.model_type!r} is none of {', '.join(FAMILIES)}"
-    if config.hidden_act != "gelu":
-        return None, f"its activation is {config.hidden_act!r}, not 'gelu'"
-    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
-        return None, "it is a decoder"
-    backbone = getattr(whole, whole.base_model_prefix)
-    first_only = type(whole).__name__.endswith("ForSequenceClassification")
-    blocks = list(backbone.encoder.layer)
-    layers = []
-    for index, block in enumerate(blocks):
-        layer = _layer(block, index, config, dtype, first_only and index == len(blocks) - 1, shared_masks)
-        if isinstance(layer, str):
-            return None, f"layer {index}: {layer}"
-        layers.append(layer)
-    covered = {id(parameter) for layer in layers for parameter in layer.parameters}
-    for name, parameter in backbone.encoder.named_parameters():
-        if parameter.requires_grad and id(parameter) not in covered:
-            return None, f"{name} trains, and the fast path has no gradient for it"
-    engine = FastEncoder(backbone, layers, dtype, first_only=first_only, seed=seed)
-    backbone.forward = engine.forward
-    return engine, ""
-
-
-def _layer(block: Any, index: int, config: Any, dtype: torch.dtype, first_only: bool, shared: bool) -> Layer | str:
-    attention = block.attention
-    modules = {
-        "query": attention.self.query,
-        "key": attention.self.key,
-        "value": attention.self.value,
-        "attention.output.dense": attention.output.dense,
-        "intermediate.dense": block.intermediate.dense,
-        "output.dense": block.output.dense,
-    }
-    members: list[Member] = []
-    for name, module in modules.items():
-        member = member_of(module)
-        if member is None:
-            return f"{name} is a {type(module).__name__} that the fast path does not know"
-        members.append(member)
-    norms = (attention.output.LayerNorm, block.output.LayerNorm)
-
-    def site(*chosen: Member) -> Site:
-        return Site(chosen, dtype, shared_masks=shared)
-
-    return Layer(
-        index,
-        site(members[0]) if first_only else site(*members[:3]),
-        site(*members[1:3]) if first_only else None,
-        site(members[3]),
-        site(members[4]),
-        site(members[5]),
-        Norm(norms[0]),
-        Norm(norms[1]),
-        config.num_attention_heads,
-        config.attention_probs_dropout_prob,
-        config.hidden_dropout_prob,
-    )
+#: arguments that are looked at, or that ask for what is given anyway
+_TAKEN = ("token_type_ids", "position_ids", "return_dict")
 
 
 def _type_of(module: nn.Module) -> torch.dtype:
-    """The type that a module's first parameter has; under autocast it does not matter."""
+    """The type of a module's first parameter."""
     return next(module.parameters()).dtype

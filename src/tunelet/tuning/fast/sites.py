@@ -6,11 +6,11 @@ For members i with weights W_i (N_i, K), LoRA factors A_i (r_i, K), B_i (N_i, r_
 
 Put side by side, a = (m * x) A^T is one small product, and y = [x, a] [W, S]^T + b is one large one, where S holds the
 blocks s_i B_i. The backward pass has the same shape: [dx, da] = dy [W, S] is one product, and dA = da^T (m * x),
-dB = dy^T a are small. Nothing but x and a is needed again, and x is there anyway.
+dB = s dy^T a are small. Nothing but x and a is needed again, and x is there anyway; where A is frozen, not even x.
 
 A member may instead train its weight and bias (full fine-tuning); then dW = dy^T x.
 
-Not here: which members a layer has (`layer`), where masks come from (`masks`).
+Not here: which members a layer has (`layer`), what a member is (`members`), where masks come from (`masks`).
 
 Example:
     >>> site = Site([member_of(model.attention.self.query)], torch.bfloat16, shared_masks=True)       # doctest: +SKIP
@@ -21,37 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tunelet.tuning.fast.members import Member
 
-@dataclass(frozen=True)
-class Member:
-    """One linear layer of a site.
-
-    Attributes:
-        weight: (N, K), frozen or trained.
-        bias: (N,) or None.
-        a: (r, K) or None where the layer has no update.
-        b: (N, r) or None.
-        scaling: of the update.
-        dropout: probability on the update's input.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    a: nn.Parameter | None = None
-    b: nn.Parameter | None = None
-    scaling: float = 1.0
-    dropout: float = 0.0
-
-    @property
-    def trained(self) -> list[nn.Parameter]:
-        """Its trained parameters, in the order in which a site returns gradients."""
-        own = [self.weight, self.bias, self.a, self.b]
-        return [p for p in own if isinstance(p, nn.Parameter) and p.requires_grad]
+#: a place in a product's own copy, the parameter it is a copy of, and the factor between them
+Copy = tuple[Tensor, Tensor, float]
 
 
 @dataclass(frozen=True)
@@ -66,9 +43,14 @@ class Site:
     """Members that share an input.
 
     Args:
-        members: at least one; all with the same input width K.
+        members: at least one; all with the same input width K, and one probability of dropout where they have any.
         dtype: in which the products are computed; copies of the weights are held in it.
         shared_masks: one dropout mask for all members, or one for each as in PEFT.
+
+    Attributes:
+        inputs, outputs, rank: K, sum N_i, sum r_i.
+        dropout: probability on the updates' input.
+        masks: how many masks a pass needs.
     """
 
     def __init__(self, members: Sequence[Member], dtype: torch.dtype, *, shared_masks: bool) -> None:
@@ -78,13 +60,13 @@ class Site:
         self.blocks: list[_Block] = []
         rows = ranks = 0
         for member in self.members:
-            rank = 0 if member.a is None else member.a.shape[0]
-            self.blocks.append(_Block(slice(rows, rows + member.weight.shape[0]), slice(ranks, ranks + rank)))
-            rows, ranks = rows + member.weight.shape[0], ranks + rank
+            end_rows, end_ranks = rows + member.weight.shape[0], ranks + member.rank
+            self.blocks.append(_Block(slice(rows, end_rows), slice(ranks, end_ranks)))
+            rows, ranks = end_rows, end_ranks
         self.outputs, self.rank = rows, ranks
         self.shared_masks = shared_masks
         self.dropout = max(member.dropout for member in self.members)
-        self.masks = 0 if not (self.rank and self.dropout) else 1 if shared_masks else len(self.members)
+        self.masks = 0 if not self.rank or not self.dropout else 1 if shared_masks else len(self.members)
         self.weight = first.new_zeros((rows, self.inputs + ranks), dtype=dtype)
         self.bias = first.new_zeros(rows, dtype=dtype)
         self.factor = first.new_zeros((ranks, self.inputs), dtype=dtype)
@@ -97,11 +79,11 @@ class Site:
 
     @property
     def needs_input(self) -> bool:
-        """Whether the backward pass looks at the input: not where nothing of the site trains."""
-        return bool(self.rank) or any(member.weight.requires_grad for member in self.members)
+        """Whether the backward pass looks at the input."""
+        return any(member.needs_input for member in self.members)
 
-    def copies(self) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """What the optimiser changes and the products hold in their own type: (place, parameter, factor)."""
+    def copies(self) -> Iterator[Copy]:
+        """What the optimiser changes and the products hold in their own type."""
         for member, block in zip(self.members, self.blocks, strict=True):
             if member.a is not None and member.b is not None:
                 ranks = slice(self.inputs + block.ranks.start, self.inputs + block.ranks.stop)
@@ -111,6 +93,10 @@ class Site:
                 yield self.weight[block.rows, : self.inputs], member.weight, 1.0
             if member.bias is not None and member.bias.requires_grad:
                 yield self.bias[block.rows], member.bias, 1.0
+
+    def tensors(self) -> list[Tensor]:
+        """What it holds beside the model's own tensors."""
+        return [self.weight, self.bias, self.factor]
 
     def forward(self, x: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Outputs of all members side by side.
@@ -132,13 +118,13 @@ class Site:
         return torch.addmm(self.bias, joined, self.weight.t()), a.contiguous()
 
     def backward(
-        self, dy: Tensor, x: Tensor, a: Tensor | None, masks: Sequence[Tensor], *, need_dx: bool
+        self, dy: Tensor, x: Tensor | None, a: Tensor | None, masks: Sequence[Tensor], *, need_dx: bool
     ) -> tuple[Tensor | None, list[Tensor]]:
         """Gradients of what `forward` was given.
 
         Args:
             dy: (T, sum N_i), the gradient of y.
-            x, a, masks: as in `forward`.
+            x, a, masks: as in `forward`; x may be None where `needs_input` is not.
             need_dx: whether anything before this site trains.
 
         Returns:
@@ -147,39 +133,41 @@ class Site:
         joined = torch.mm(dy, self.weight) if need_dx else None
         dx = None if joined is None else joined[:, : self.inputs]
         d_factor: Tensor | None = None
-        d_blocks: Tensor | None = None
-        if a is not None:
-            da = (
-                torch.mm(dy, self.weight[:, self.inputs :]) if joined is None else joined[:, self.inputs :].contiguous()
-            )
-            d_blocks = torch.mm(dy.t(), a)
+        if self.rank:
+            da = torch.mm(dy, self.weight[:, self.inputs :]) if joined is None else joined[:, self.inputs :]
             parts = []
             for ranks, mask in self._spans(masks):
-                part = da if ranks == slice(None) else da[:, ranks]
-                parts.append(torch.mm(part.t(), x if mask is None else x * mask))
+                part = da[:, ranks].contiguous()
+                if x is not None:
+                    parts.append(torch.mm(part.t(), x if mask is None else x * mask))
                 if dx is not None:
                     back = torch.mm(part, self.factor[ranks])
                     dx = dx + back if mask is None else torch.addcmul(dx, back, mask)
-            d_factor = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return dx, self._gradients(dy, x, d_factor, d_blocks)
+            d_factor = torch.cat(parts) if parts else None
+        return dx, self._gradients(dy, x, a, d_factor)
 
     def _spans(self, masks: Sequence[Tensor]) -> list[tuple[slice, Tensor | None]]:
         """Ranks that share a mask, with it."""
         if len(masks) <= 1:
             return [(slice(None), masks[0] if masks else None)]
-        return [(block.ranks, mask) for block, mask in zip(self.blocks, masks, strict=True)]
+        spans = zip(self.blocks, masks, strict=True)
+        return [(block.ranks, mask) for block, mask in spans if block.ranks.stop > block.ranks.start]
 
-    def _gradients(self, dy: Tensor, x: Tensor, d_factor: Tensor | None, d_blocks: Tensor | None) -> list[Tensor]:
+    def _gradients(self, dy: Tensor, x: Tensor | None, a: Tensor | None, d_factor: Tensor | None) -> list[Tensor]:
+        # (a^T dy)^T and not dy^T a: the same numbers, up to three times as fast for so few columns
+        d_blocks = None if a is None else torch.mm(a.t(), dy).t()
         gradients = []
         for member, block in zip(self.members, self.blocks, strict=True):
             part = dy[:, block.rows]
-            if member.weight.requires_grad:
+            if member.weight.requires_grad and x is not None:
                 gradients.append(torch.mm(part.t(), x).to(member.weight.dtype))
             if member.bias is not None and member.bias.requires_grad:
                 gradients.append(part.sum(0, dtype=member.bias.dtype))
-            if member.a is not None and member.b is not None and d_factor is not None and d_blocks is not None:
+            if member.a is not None and member.a.requires_grad and d_factor is not None:
                 gradients.append(d_factor[block.ranks].to(member.a.dtype))
-                gradients.append(d_blocks[block.rows, block.ranks].to(member.b.dtype).mul_(member.scaling))
+            if member.b is not None and member.b.requires_grad and d_blocks is not None:
+                part_b = d_blocks[block.rows, block.ranks]
+                gradients.append(part_b.to(member.b.dtype, memory_format=torch.contiguous_format).mul_(member.scaling))
         return gradients
 
     def _copy_frozen(self) -> None:
@@ -191,30 +179,3 @@ class Site:
                     member.weight.data = own  # one copy is enough: the module looks into ours
                 if member.bias is not None:
                     self.bias[block.rows].copy_(member.bias)
-
-
-def member_of(module: Any) -> Member | None:
-    """A linear layer, plain or with PEFT's LoRA around it, as a `Member`; None if it is neither.
-
-    DoRA and merged or disabled adapters are not: their forward pass is another.
-    """
-    if type(module) is nn.Linear:
-        return Member(module.weight, module.bias)
-    base = getattr(module, "base_layer", None)
-    names = list(getattr(module, "active_adapters", []))
-    if type(base) is not nn.Linear or len(names) != 1 or getattr(module, "merged", True):
-        return None
-    name = names[0]
-    plain = type(module).__module__ == "peft.tuners.lora.layer" and type(module).__name__ == "Linear"
-    lora_a, lora_b = getattr(module, "lora_A", {}), getattr(module, "lora_B", {})
-    if not plain or module.use_dora.get(name) or name not in lora_a or lora_b[name].bias is not None:
-        return None
-    drop = module.lora_dropout[name]
-    return Member(
-        base.weight,
-        base.bias,
-        lora_a[name].weight,
-        lora_b[name].weight,
-        float(module.scaling[name]),
-        float(getattr(drop, "p", 0.0)),
-    )

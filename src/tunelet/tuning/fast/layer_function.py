@@ -1,0 +1,165 @@
+"""One post-norm encoder layer (Vaswani et al. 2017; BERT) as one autograd function that keeps little.
+
+    c = attention(x W_q, x W_k, x W_v)          y = LN(x + drop(c W_o))          z = LN(y + drop(gelu(y W_1) W_2))
+
+with a low-rank update on any of the six products. For the backward pass it keeps q, k, v, the two sums before the
+norms, the argument of gelu, each update's a (T, r), and x and y where a trained matrix has them as input. Dropout masks
+are found again in their pool (`masks`), the context and gelu are computed again. A layer may be asked for the first
+token alone, when nothing after it looks at the others: then all but k and v is computed for one row of each text.
+
+Shapes: T = B L rows, H hidden, F feed-forward, G = B heads, d = H / heads. Not here: the layer's parts (`layer`).
+
+Example:
+    >>> z = run_layer(layer, x, step)       # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import gelu
+
+from tunelet.tuning.fast import attention
+from tunelet.tuning.fast.layer import DOWN_INPUT, OUT_INPUT, QKV_INPUT, UP_INPUT, Layer, Pass
+
+
+def run_layer(layer: Layer, x: Tensor, step: Pass) -> Tensor:
+    """x (T, H) to (T, H), or to (B, H) for a layer that gives the first token only."""
+    output: Tensor = _LayerFunction.apply(x, layer, step, *layer.parameters)  # type: ignore[no-untyped-call]
+    return output
+
+
+class _LayerFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Layer, step: Pass, *parameters: Tensor) -> Tensor:
+        heads, batch, length = layer.heads, step.batch, step.length
+        masks_x = layer.masks(layer.query, QKV_INPUT, step, x.shape[0])
+        if layer.key_value is None:
+            x_q, a_kv = x, None
+            joined, a_q = layer.query.forward(x, masks_x)
+            q, k, v = _split(joined, batch, 3, heads)
+        else:
+            x_q = _first(x, batch, length)
+            joined, a_kv = layer.key_value.forward(x, layer.masks_of_keys(step, x.shape[0]))
+            queries, a_q = layer.query.forward(x_q, [_first(mask, batch, length) for mask in masks_x])
+            k, v = _split(joined, batch, 2, heads)
+            (q,) = _split(queries, batch, 1, heads)
+        context, kept = attention.forward(q, k, v, bias=step.bias, mask_of=layer.mask_of_scores(step, q.shape[1]))
+        c = _merge(context, batch, heads)
+        o, a_o = layer.out.forward(c, layer.masks(layer.out, OUT_INPUT, step, c.shape[0]))
+        sum_1 = _residual(o, x_q, layer.mask_of_residual(False, step, tuple(o.shape)))
+        y, mean_1, rstd_1 = layer.norm_attention.forward(sum_1)
+        u, a_u = layer.up.forward(y, layer.masks(layer.up, UP_INPUT, step, y.shape[0]))
+        z, a_d = layer.down.forward(gelu(u), layer.masks(layer.down, DOWN_INPUT, step, u.shape[0]))
+        sum_2 = _residual(z, y, layer.mask_of_residual(True, step, tuple(z.shape)))
+        output, mean_2, rstd_2 = layer.norm_output.forward(sum_2)
+        ctx.layer, ctx.step = layer, step
+        ctx.save_for_backward(
+            x if layer.needs_input else None,
+            *(q, k, v, kept, a_q, a_kv, a_o, sum_1, mean_1, rstd_1),
+            y if layer.up.needs_input else None,
+            *(a_u, u, a_d, sum_2, mean_2, rstd_2),
+        )
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        with torch.autocast(gradient.device.type, enabled=False):
+            return _backward(ctx, gradient)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> Any:
+    layer: Layer = ctx.layer
+    step: Pass = ctx.step
+    x, q, k, v, kept, a_q, a_kv, a_o, sum_1, mean_1, rstd_1, y, a_u, u, a_d, sum_2, mean_2, rstd_2 = ctx.saved_tensors
+    batch, length, heads = step.batch, step.length, layer.heads
+    rows, tokens = len(sum_1), batch * length
+    # feed-forward part
+    d_sum_2, g_norm_2 = layer.norm_output.backward(gradient.contiguous(), sum_2, mean_2, rstd_2)
+    dz = _masked(d_sum_2, layer.mask_of_residual(True, step, tuple(d_sum_2.shape)))
+    masks = layer.masks(layer.down, DOWN_INPUT, step, rows)
+    dg, g_down = layer.down.backward(dz, gelu(u) if layer.down.needs_input else None, a_d, masks, need_dx=True)
+    du = torch.ops.aten.gelu_backward(_there(dg), u)
+    dy, g_up = layer.up.backward(du, y, a_u, layer.masks(layer.up, UP_INPUT, step, rows), need_dx=True)
+    # attention part
+    d_sum_1, g_norm_1 = layer.norm_attention.backward(d_sum_2 + _there(dy), sum_1, mean_1, rstd_1)
+    do = _masked(d_sum_1, layer.mask_of_residual(False, step, tuple(d_sum_1.shape)))
+    mask_of = layer.mask_of_scores(step, q.shape[1])
+    c = _context(q, k, v, kept, step, mask_of, heads) if layer.out.needs_input else None
+    dc, g_out = layer.out.backward(do, c, a_o, layer.masks(layer.out, OUT_INPUT, step, rows), need_dx=True)
+    (dcontext,) = _split(_there(dc), batch, 1, heads)
+    need_dx = ctx.needs_input_grad[0]
+    masks_x = layer.masks(layer.query, QKV_INPUT, step, tokens)
+    if layer.key_value is None:
+        joined = q.new_empty((3, *q.shape))
+        attention.backward(
+            dcontext, q, k, v, kept, bias=step.bias, mask_of=mask_of, out=(joined[0], joined[1], joined[2])
+        )
+        dx, g_in = layer.query.backward(_join(joined, batch, heads), x, a_q, masks_x, need_dx=need_dx)
+        if dx is not None:
+            dx = dx + d_sum_1
+    else:
+        joined, dq = k.new_empty((2, *k.shape)), torch.empty_like(q)
+        attention.backward(dcontext, q, k, v, kept, bias=step.bias, mask_of=mask_of, out=(dq, joined[0], joined[1]))
+        masks_kv = layer.masks_of_keys(step, tokens)
+        dx, g_kv = layer.key_value.backward(_join(joined, batch, heads), x, a_kv, masks_kv, need_dx=need_dx)
+        x_q = None if x is None else _first(x, batch, length)
+        masks_q = [_first(mask, batch, length) for mask in masks_x]
+        dx_q, g_q = layer.query.backward(_merge(dq, batch, heads), x_q, a_q, masks_q, need_dx=need_dx)
+        g_in = [*g_q, *g_kv]
+        if dx is not None:
+            dx = dx.contiguous()
+            dx.view(batch, length, -1)[:, 0] += _there(dx_q) + d_sum_1
+    return dx, None, None, *g_in, *g_out, *g_up, *g_down, *g_norm_1, *g_norm_2
+
+
+def _split(joined: Tensor, batch: int, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """(B L, parts H) -> `parts` tensors (G, L, d)."""
+    length = joined.shape[0] // batch
+    width = joined.shape[1] // parts // heads
+    apart = joined.view(batch, length, parts, heads, width).permute(2, 0, 3, 1, 4).contiguous()
+    return apart.view(parts, batch * heads, length, width).unbind(0)
+
+
+def _join(apart: Tensor, batch: int, heads: int) -> Tensor:
+    """(parts, G, L, d) -> (B L, parts H)."""
+    parts, _, length, width = apart.shape
+    return apart.view(parts, batch, heads, length, width).permute(1, 3, 0, 2, 4).reshape(batch * length, -1)
+
+
+def _merge(context: Tensor, batch: int, heads: int) -> Tensor:
+    """(G, Q, d) -> (B Q, H)."""
+    return _join(context.unsqueeze(0), batch, heads)
+
+
+def _context(
+    q: Tensor, k: Tensor, v: Tensor, kept: Tensor | None, step: Pass, mask_of: attention.MaskOf | None, heads: int
+) -> Tensor:
+    """The context once more, as the forward pass had it."""
+    if kept is None:
+        return _merge(attention.forward(q, k, v, bias=step.bias, mask_of=mask_of)[0], step.batch, heads)
+    weights = kept if mask_of is None else kept * mask_of(0, len(q))
+    return _merge(torch.bmm(weights, v), step.batch, heads)
+
+
+def _first(x: Tensor, batch: int, length: int) -> Tensor:
+    """Rows of the first token of each text: (B L, N) -> (B, N)."""
+    return x.view(batch, length, -1)[:, 0].contiguous()
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
+
+
+def _residual(x: Tensor, residual: Tensor, mask: Tensor | None) -> Tensor:
+    return x + residual if mask is None else torch.addcmul(residual, x, mask)
+
+
+def _there(gradient: Tensor | None) -> Tensor:
+    if gradient is None:
+        raise RuntimeError("a gradient that was asked for is missing")
+    return gradient
