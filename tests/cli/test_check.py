@@ -1,12 +1,16 @@
-"""`tunelet check` without a base: the schema, the plan, the data."""
+"""`tunelet check`: the schema, the plan, the data; then with a toy base the forecast."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.mini_schema import faults
+from toy_sweep import Toy
+from tunelet import systems
 from tunelet.base.yaml_lines import read_yaml
 from tunelet.cli import check_tables, main
 from tunelet.systems.recipes import shipped_recipes
@@ -74,3 +78,72 @@ def test_sizes(count: int, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (119, "119 s"), (120, "2 min"), (7200, "2.0 h")])
 def test_durations(seconds: float, text: str) -> None:
     assert check_tables.duration(seconds) == text
+
+
+# --- the schema as an editor uses it
+
+
+@pytest.fixture
+def schema(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The schema that is printed."""
+    assert main(["check", "--schema"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_the_schema_accepts_what_is_shipped(name: str, schema: Any) -> None:
+    assert faults(read_yaml(shipped_recipes()[name], name).data, schema) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"trainin": {}}, "trainin"),
+        ({"system": "classfy"}, "system"),
+        ({"training": {"epochs": "many"}}, "training.epochs"),
+        ({"training": {"epochs": 0}}, "training.epochs"),
+        ({"training": {"batch": {"siz": 16}}}, "training.batch.siz"),
+        ({"training": {"precision": "fp16"}}, "training.precision"),
+        ({"tuning": {"method": "lorra"}}, "tuning.method"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": ["a"]}, "seeds[0]"),
+        ({"runs": [{"grid": {}}]}, "runs"),
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any], place: str, schema: Any) -> None:
+    recipe = {"system": "classify", "name": "mine"}
+    assert faults(recipe, schema) == []
+    found = faults({**recipe, **change}, schema)
+    assert [fault for fault in found if fault.startswith(place)] != [], found
+
+
+# --- the forecast
+
+
+def test_the_forecast_is_told_and_nothing_is_written(
+    ended: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["check", str(ended.recipe), "--data", str(ended.data), "--json", "found.json"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "4 runs in 2 groups: lora, full" in told
+    assert "forecast of one run" in told and "all runs one after the other: about" in told
+    assert "nothing is wrong with this recipe" in told
+    found = json.loads(Path("found.json").read_text())
+    counts = {group["name"]: group["estimate"]["trainable"] for group in found["groups"]}
+    expected = {run["group"]: run["resources"]["trainable_parameters"] for run in ended.result()["runs"]}
+    assert counts == expected
+    assert all(f"{count:,}" in told for count in counts.values())
+    assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+
+def test_an_interrupt_promises_no_saved_state(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check_recipe(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(systems, "check_recipe", check_recipe)
+    assert main(QUICK) == 130
+    assert capsys.readouterr().err == "interrupted\n"

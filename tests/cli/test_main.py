@@ -88,7 +88,7 @@ def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         (TrainingError("the loss is NaN"), 1, "error the loss is NaN"),
         (OSError(28, "No space left on device"), 1, "error [Errno 28] No space left on device"),
         (PermissionError(13, "Permission denied", "out"), 1, "Permission denied: 'out'"),
-        (KeyboardInterrupt(), 130, "interrupted the same command goes on from the last saved state"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
 def test_how_a_command_ends(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from toy_sweep import Toy
 from tunelet.base.yaml_lines import read_yaml
 from tunelet.cli import main, show
 from tunelet.systems.recipes import shipped_recipes
@@ -69,3 +70,12 @@ def test_a_report_needs_a_folder_with_results(tmp_path: Path, capsys: pytest.Cap
     assert main(["report", str(tmp_path)]) == 2
     assert "result.json" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_is_written_anew(ended: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy = ended.copy(tmp_path / "out")
+    (toy.out / "report.html").unlink()
+    assert main(["report", str(toy.out)]) == 0
+    assert capsys.readouterr().out == f"{toy.out / 'report.html'}\n"
+    page = (toy.out / "report.html").read_text()
+    assert "A toy" in page and "lora" in page

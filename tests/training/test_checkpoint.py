@@ -144,6 +144,23 @@ def test_clear_removes_everything(tmp_path: Path) -> None:
     assert not store.folder.exists()
 
 
+def test_a_clear_that_dies_leaves_no_half_of_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = saved(tmp_path, 1, 2)
+
+    def die(path: Path, ignore_errors: bool) -> None:
+        if path.exists():
+            (path / "step-00000002" / TENSORS).unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tunelet.training.checkpoint.shutil.rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            store.clear()
+    assert store.latest() is None  # as before the first save, so the run starts anew
+    files.clear_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("file", [TENSORS, VALUES, files.MANIFEST])
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink], ids=["flipped", "cut", "missing"])
 def test_a_damaged_newest_state_is_named_and_the_older_one_used(

@@ -160,6 +160,22 @@ def verify_folder(path: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
+def clear_parts(folder: Path, *, deep: bool = False) -> None:
+    """Remove what writes of this module left in `folder` when their process was killed.
+
+    Only whoever holds the folder may do so (`base.locks`): the part of a write that goes on looks the same.
+
+    Args:
+        folder: where the writes went; it need not exist.
+        deep: in the folders below, too.
+    """
+    for path in sorted(folder.rglob(".*.part") if deep else folder.glob(".*.part")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def folder_bytes(path: Path) -> int:
     """Size of all files below `path`, in bytes."""
     return sum(file.stat().st_size for file in _files_of(Path(path)))

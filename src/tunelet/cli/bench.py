@@ -39,7 +39,7 @@ def bench(
     if json_file is not None:
         write_json(json_file, result)
     for ratio, value in result["ratios"].items():
-        typer.echo(f"{ratio:<28} {value:8.2f}")
+        typer.echo(f"{ratio:<32} {value:8.2f}")
     typer.echo(json.dumps(result["machine"]), err=True)
 
 

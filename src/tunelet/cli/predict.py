@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import json
 import sys
@@ -15,6 +16,13 @@ from tunelet.base.errors import AdapterError, InputError, Problem
 
 if TYPE_CHECKING:
     from tunelet.data.records import TextExample
+
+
+class Precision(enum.Enum):
+    """Type of the encoder's products."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
 
 
 def predict(
@@ -33,6 +41,9 @@ def predict(
     ] = None,
     field: Annotated[str, typer.Option(metavar="NAME", help="Field that holds the text.")] = "text",
     batch_size: Annotated[int, typer.Option(min=1, help="Texts in a batch.")] = 32,
+    precision: Annotated[
+        Precision, typer.Option(help="bf16 is about twice as fast on a CPU with bf16 and moves probabilities by 0.01.")
+    ] = Precision.fp32,
     force: Annotated[bool, typer.Option("--force", help="Use the adapter though its folder does not verify.")] = False,
 ) -> None:
     """Predict labels with probabilities, one JSON object a line, in the order of the texts.
@@ -56,11 +67,13 @@ def predict(
     examples = _begun(_examples(texts, file, field))
     from tunelet.evaluation.inference import predict_stream
     from tunelet.tuning.folder import load_adapter
+    from tunelet.tuning.inference import for_inference
 
     loaded = load_adapter(adapter, base=base, force=force)
     for warning in loaded.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    rows = (row.to_json() for row in predict_stream(loaded, examples, batch_size=batch_size))
+    ready = for_inference(loaded, precision=precision.value)
+    rows = (row.to_json() for row in predict_stream(ready, examples, batch_size=batch_size))
     if out is None:
         for row in rows:
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ from tunelet.systems.classify_objective import Classification
 from tunelet.systems.classify_recipe import sections
 from tunelet.systems.classify_training import build_loop, forecast
 from tunelet.systems.recipes import PlannedRun
+from tunelet.training.checkpoint import CheckpointStore
 from tunelet.training.estimate import Estimate
 from tunelet.training.events import Note, Observer, RunStarted, named
 from tunelet.training.memory import measure_memory
-from tunelet.training.tracking import Tracker, open_trackers
+from tunelet.training.tracking import open_trackers
 from tunelet.tuning.folder import load_adapter, save_adapter
 from tunelet.tuning.trainable import trainable_table
 
@@ -100,26 +102,29 @@ class Context:
         started = _now()
         objective, base = self.objective(run), self.base(run)
         settings = {key: section.model_dump(mode="json") for key, section in run.settings.items()}
-        trackers: list[Tracker] = [open_trackers(objective.training.trackers, run.name, settings, folder)]
-        loop = build_loop(
-            run,
-            objective,
-            base,
-            self.dataset.task,
-            folder,
-            identity=run_hash,
-            trackers=trackers,
-            interrupted=interrupted,
-        )
-        table = trainable_table(loop.tuned.model)
-        write_json(folder / "trainable.json", table.to_json())
-        observer(RunStarted(run.name, *place, loop.step, loop.total_steps))
-        observer(
-            Note(f"{table.trainable:,} of {table.total:,} parameters train ({table.share:.2%}); see trainable.json")
-        )
-        with loop.meter:
-            for event in loop.events():
-                observer(named(event, run.name))
+        trackers = open_trackers(objective.training.trackers, run.name, settings, folder)
+        with ExitStack() as closing:
+            closing.callback(trackers.finish)
+            loop = build_loop(
+                run,
+                objective,
+                base,
+                self.dataset.task,
+                folder,
+                identity=run_hash,
+                trackers=[trackers],
+                interrupted=interrupted,
+            )
+            table = trainable_table(loop.tuned.model)
+            write_json(folder / "trainable.json", table.to_json())
+            notes = loop.restore()
+            observer(RunStarted(run.name, *place, loop.step, loop.total_steps))
+            share = f"{table.trainable:,} of {table.total:,} parameters train ({table.share:.2%})"
+            for note in (*notes, Note(f"{share}; see trainable.json")):
+                observer(note)
+            with loop.meter:
+                for event in loop.events():
+                    observer(named(event, run.name))
         best_step = loop.load_best()
         longest = np.argsort(-objective.splits["train"].lengths, kind="stable")[: loop.settings.batch.size]
         engine = loop.tuned.engine
@@ -137,8 +142,6 @@ class Context:
             adapter_bytes=folder_bytes(folder / "adapter"),
             memory=memory,
         )
-        if not loop.settings.keep_states:
-            loop.checkpoints.clear()
         return {
             "name": run.name,
             "group": run.group,
@@ -154,6 +157,11 @@ class Context:
             "started": started,
             "finished": _now(),
         }
+
+    def tidy(self, run: PlannedRun, folder: Path) -> None:
+        """See `systems.sweep.Context`."""
+        if not sections(run)[2].keep_states:
+            CheckpointStore(folder / "state").clear()
 
     def _evaluate(self, objective: Classification, folder: Path) -> dict[str, Any]:
         loaded = load_adapter(folder / "adapter")

@@ -24,6 +24,7 @@ from tunelet.data.sources import load_dataset
 from tunelet.models.settings import ModelSettings
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
 from tunelet.training.settings import TrainingSettings
+from tunelet.training.tracking import require_trackers
 from tunelet.tuning.settings import TuningSettings
 
 #: sections that a block of `runs` may change
@@ -109,7 +110,9 @@ def load_data(recipe: LoadedRecipe, data_dir: Path | None) -> Dataset:
 
     Raises:
         DataError: everything that is wrong in them, at once.
+        MissingExtraError: a tracker that the recipe asks for is not installed.
     """
+    require_trackers([name for run in recipe.runs for name in sections(run)[2].trackers])
     if not isinstance(recipe.data, DataSettings):
         raise TypeError(f"expected DataSettings, found {type(recipe.data).__name__}")
     return load_dataset(recipe.data, data_dir)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,6 +31,7 @@ from tunelet.training.settings import TrainingSettings
 from tunelet.training.tracking import Tracker
 from tunelet.tuning.methods import prepare
 from tunelet.tuning.precision import freeze_in
+from tunelet.tuning.trainable import trainable_table
 from tunelet.tuning.tuned import Tuned
 
 
@@ -110,7 +112,9 @@ def forecast(run: PlannedRun, objective: Classification, base: Base, task: Task)
         evaluations = max(1, loop.total_steps // loop.evaluate_every)
         validation = in_order(objective.splits["validation"].lengths, training.batch.evaluation_size)
         tokens = sum(objective.padded_tokens("validation", indices) for indices in validation)
-        return estimate(
+        table = trainable_table(loop.tuned.model)  # counts as a run does: PEFT's spare copy of the head is no weight
+        engine = loop.tuned.engine
+        found = estimate(
             loop.tuned.model,
             lambda: make_optimizer(loop.tuned, training),
             loop.loss,
@@ -121,4 +125,6 @@ def forecast(run: PlannedRun, objective: Classification, base: Base, task: Task)
             evaluation_tokens=evaluations * tokens,
             least_steps=None if training.patience is None else (training.patience + 1) * loop.evaluate_every,
             size=lambda indices: objective.padded_tokens("train", indices),
+            working=lambda: engine.tensors() if engine is not None else (),
         )
+    return replace(found, parameters=table.total, trainable=table.trainable)

@@ -11,16 +11,18 @@ Example:
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
-from tunelet.base.files import digest, write_atomic, write_json
+from tunelet.base.errors import DamagedFileError, InputError, Problem
+from tunelet.base.files import clear_parts, digest, read_json, write_atomic, write_json
 from tunelet.base.locks import folder_lock
 from tunelet.report import build_report
-from tunelet.systems.jobs import Job, finished, in_processes
+from tunelet.systems.jobs import LOG, Job, Workplace, finished, in_processes
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
 from tunelet.training.events import Note, Observer, RunFinished, ignore
 from tunelet.training.machine import describe_machine
@@ -51,6 +53,9 @@ class Context(Protocol):
         place: tuple[int, int],
     ) -> dict[str, Any]:
         """Train and evaluate; returns what run.json holds."""
+
+    def tidy(self, run: PlannedRun, folder: Path) -> None:
+        """Remove what only an unfinished run needs; called when its run.json is on disk."""
 
     def summary(self, result: dict[str, Any]) -> str:
         """A line about a finished run."""
@@ -83,7 +88,8 @@ def run(
         data: what ``load_data`` of the recipe's schema module gave.
         out: folder of the results; by default ``tunelet-runs/<name>-<hash>``.
         only: pattern of group names, as in a shell; the others stay as they are.
-        jobs: runs that train at the same time, each in a process of its own with its share of the processor's threads.
+        jobs: runs that train at the same time, each in a process of its own with its share of the processor's threads
+            (or with OMP_NUM_THREADS, where that is set).
         data_dir: where `data` was read from, if it was given on the command line; processes read it again.
         observer: told of every event.
         interrupted: asked after every step; True saves the state and raises KeyboardInterrupt.
@@ -92,41 +98,40 @@ def run(
         The folder, with result.json, report.html, report.md and csv/.
 
     Raises:
-        InputError: wrong recipe or data; nothing was begun.
+        InputError: wrong recipe, data or folder; nothing was begun.
         RunFolderBusyError: another process works in the folder.
     """
     chosen = recipe.select(only)
-    context = system.prepare(data, (out or DEFAULT_ROOT) / ".cache", observer)
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(Problem("is a file, expected a folder or a new name", out, field="--out"))
+    cache = (out or DEFAULT_ROOT) / ".cache"
+    context = system.prepare(data, cache, observer)
     hashes = {planned.name: context.run_hash(planned) for planned in recipe.runs}
     folder = out or DEFAULT_ROOT / f"{recipe.name}-{digest(hashes)[:10]}"
     with folder_lock(folder):
+        clear_parts(folder)
         write_atomic(folder / "recipe.yaml", yaml.safe_dump(recipe.tree, sort_keys=False, allow_unicode=True))
         write_json(folder / "audit.json", context.audit())
-        jobs_of = [
-            Job(
-                planned,
-                folder / "runs" / f"{planned.name}-{hashes[planned.name][:10]}",
-                hashes[planned.name],
-                (n, len(chosen)),
-            )
-            for n, planned in enumerate(chosen, start=1)
-        ]
         missing = []
-        for job in jobs_of:
-            result = finished(job.folder, job.hash)
+        for number, planned in enumerate(chosen, start=1):
+            run_hash = hashes[planned.name]
+            job = Job(planned, _run_folder(folder, planned.name, run_hash), run_hash, (number, len(chosen)))
+            result = finished(job.folder, run_hash)
             if result is None:
                 missing.append(job)
             else:
-                observer(RunFinished(job.run.name, *job.place, True, context.summary(result)))
+                observer(RunFinished(planned.name, *job.place, True, context.summary(result)))
+        done = (
+            in_processes(missing, jobs, Workplace(folder, cache, data_dir), observer, interrupted)
+            if jobs > 1 and len(missing) > 1
+            else _one_by_one(context, missing, observer, interrupted)
+        )
         try:
-            done = (
-                in_processes(missing, jobs, folder, data_dir, observer, interrupted)
-                if jobs > 1 and len(missing) > 1
-                else (execute(context, job, observer, interrupted) for job in missing)
-            )
-            for job, result in done:
-                observer(RunFinished(job.run.name, *job.place, False, context.summary(result)))
-                _write_result(folder, recipe, context, hashes)
+            with closing(done):  # whatever ends the loop, no worker is left when the report is written
+                for job, result in done:
+                    (job.folder / LOG).unlink(missing_ok=True)
+                    observer(RunFinished(job.run.name, *job.place, False, context.summary(result)))
+                    _write_result(folder, recipe, context, hashes)
         finally:
             if _write_result(folder, recipe, context, hashes):
                 build_report(folder)
@@ -134,43 +139,57 @@ def run(
     return folder
 
 
-def execute(
-    context: Context, job: Job, observer: Observer, interrupted: Callable[[], bool]
-) -> tuple[Job, dict[str, Any]]:
-    """Do one run in this process and put its ``run.json`` on disk, last of all."""
+def execute(context: Context, job: Job, observer: Observer, interrupted: Callable[[], bool]) -> dict[str, Any]:
+    """Do one run in this process and put its ``run.json`` on disk, last of all; returns what it holds."""
     with folder_lock(job.folder):
+        clear_parts(job.folder, deep=True)
         result = context.execute(job.run, job.folder, job.hash, observer, interrupted, job.place)
         result["folder"] = f"runs/{job.folder.name}"
         write_json(job.folder / "run.json", result)
-    return job, result
+        context.tidy(job.run, job.folder)
+    return result
+
+
+def _one_by_one(
+    context: Context, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
+) -> Generator[tuple[Job, dict[str, Any]], None, None]:
+    """Do `jobs` in this process."""
+    for job in jobs:
+        yield job, execute(context, job, observer, interrupted)
+
+
+def _run_folder(sweep: Path, name: str, run_hash: str) -> Path:
+    return sweep / "runs" / f"{name}-{run_hash[:10]}"
 
 
 def _write_result(folder: Path, recipe: LoadedRecipe, context: Context, hashes: dict[str, str]) -> int:
-    """Gather the finished runs, in the recipe's order; returns how many there are."""
+    """Gather the finished runs, in the recipe's order; returns how many there are. What did not change stays."""
     runs = []
     for name, run_hash in hashes.items():
-        result = finished(folder / "runs" / f"{name}-{run_hash[:10]}", run_hash)
+        result = finished(_run_folder(folder, name, run_hash), run_hash)
         if result is not None:
             runs.append(result)
     training = recipe.runs[0].settings["training"]
     machine = describe_machine()
     versions = machine.pop("versions", {})
-    write_json(
-        folder / "result.json",
-        {
-            "schema": 1,
-            "system": recipe.system,
-            "recipe": recipe.name,
-            "title": recipe.title,
-            "hash": digest(hashes),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "finished": len(runs) == len(hashes),
-            "data": context.data_facts(),
-            "machine": machine,
-            "versions": versions,
-            "planned": list(hashes),
-            "selection": {"metric": getattr(training, "select", "accuracy"), "split": "validation"},
-            "runs": runs,
-        },
-    )
+    whole = {
+        "schema": 1,
+        "system": recipe.system,
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "hash": digest(hashes),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished": len(runs) == len(hashes),
+        "data": context.data_facts(),
+        "machine": machine,
+        "versions": versions,
+        "planned": list(hashes),
+        "selection": {"metric": getattr(training, "select", "accuracy"), "split": "validation"},
+        "runs": runs,
+    }
+    path, old = folder / "result.json", None
+    with suppress(DamagedFileError):  # missing, or no JSON: it is made from the runs, so it can be made again
+        old = read_json(path)
+    if not isinstance(old, dict) or {**old, "created": None} != {**whole, "created": None}:
+        write_json(path, whole)
     return len(runs)

@@ -19,7 +19,7 @@ Example:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -117,6 +117,7 @@ def estimate(
     evaluation_tokens: int = 0,
     least_steps: int | None = None,
     size: Callable[[Batch], int] | None = None,
+    working: Callable[[], Iterable[Tensor]] = tuple,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Forecast memory and time of a run by taking a few of its steps.
@@ -136,6 +137,7 @@ def estimate(
         evaluation_tokens: Padded tokens of all evaluations together.
         least_steps: Steps before early stopping can end the run; None: it cannot.
         size: Padded tokens of a batch; by default the number of elements of its "input_ids".
+        working: What training holds beside the model's own tensors, asked after the first step (`measure_memory`).
         clock: Seconds from any origin; for tests.
     """
     count = size or _padded_tokens
@@ -144,7 +146,7 @@ def estimate(
     with preserved_rng(model), _restored(model, trained):
         optimizer = make_optimizer()
         timer.step(optimizer, largest)  # first use of every kernel: not a timing to go by
-        memory = measure_memory(model, optimizer, lambda: loss(largest))
+        memory = measure_memory(model, optimizer, lambda: loss(largest), working=working())
         large = timer.step(optimizer, largest)
         repeats = tuple(timer.step(optimizer, typical) for _ in range(REPEATS))
         forward = timer.forward(typical) if evaluation_tokens else 0.0

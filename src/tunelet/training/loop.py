@@ -1,7 +1,7 @@
 """The one training loop. It yields events and knows no task: the system gives the loss and the evaluation.
 
 Not here: what trains (`tuning`), how examples become batches (`data.batching`), what is done with the best weights
-(the system). Devices, autocast and processes are Accelerate's.
+(the system). Device and autocast are Accelerate's; a run is one process.
 
 The order inside a step: ``accumulate`` batches forward and backward, clip, check, ``optimizer.step()``, the method's
 own ``after_step`` (AdaLoRA allocates ranks there), ``zero_grad``, average, log. Then, where due, evaluate and save.
@@ -27,7 +27,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file, save_file
 
-from tunelet.base.errors import NonFiniteLossError, ResumeError
+from tunelet.base.errors import NonFiniteLossError, ResumeError, TrainingError
 from tunelet.base.files import publish_folder, verify_folder, write_json
 from tunelet.base.streams import derive_seed
 from tunelet.training.averaging import WeightAverage
@@ -247,7 +247,7 @@ class Loop:
         """One optimiser step."""
         with self.meter.training():
             self._model.train()
-            indices = [self._next_indices() for _ in range(self.settings.batch.accumulate)]
+            indices = [self.batches.next() for _ in range(self.settings.batch.accumulate)]
             rate = self._set_rate()
             total = sum(len(part) for part in indices)
             loss_sum, tokens, padded = 0.0, 0, 0
@@ -277,12 +277,6 @@ class Loop:
             self._write({"train_loss": self._loss_sum / self._loss_count, "learning_rate": rate})
             self._loss_sum, self._loss_count = 0.0, 0
         return StepDone(self.step, self.total_steps, loss_sum / total, rate, tokens)
-
-    def _next_indices(self) -> np.ndarray:
-        """This process's next batch; every process draws the batches of all, so their orders stay one."""
-        drawn = [self.batches.next() for _ in range(self.accelerator.num_processes)]
-        mine: int = self.accelerator.process_index
-        return drawn[mine]
 
     def _set_rate(self) -> float:
         warmup = round(self.settings.warmup * self.total_steps)
@@ -335,4 +329,8 @@ def _accelerator(precision: str) -> Accelerator:
     # Accelerate keeps its settings in a process-wide singleton; runs of one process may differ in precision
     AcceleratorState._reset_state()
     GradientState._reset_state()
-    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+    if accelerator.num_processes > 1:
+        # every process would write the same run folder; several runs on several devices are a sweep's business
+        raise TrainingError(f"a run trains in one process, and {accelerator.num_processes} were launched")
+    return accelerator
