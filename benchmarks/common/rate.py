@@ -27,6 +27,7 @@ def matmul_rate(dtype: torch.dtype, seconds: float, *, size: int | None = None) 
     device = torch.device("cuda" if cuda else "cpu")
     n = size or (8192 if cuda else 2048)
     left, right = torch.randn(n, n, device=device).to(dtype), torch.randn(n, n, device=device).to(dtype)
+    right = right.t()  # as a linear layer has its weight, which is the faster layout
     out = torch.empty(n, n, dtype=dtype, device=device)
     times: list[float] = []
     torch.mm(left, right, out=out)

@@ -120,9 +120,10 @@ def test_all_jobs_are_done_and_their_events_passed_on(place: Workplace, scripts:
 
 
 def test_no_more_than_asked_for_at_once(place: Workplace, scripts: dict[str, Any]) -> None:
-    # a is done only when b runs, c only begins when one of them has ended
-    scripts["a-seed1"] = "wait(folder.parent / 'b' / 'begun'); assert not (folder.parent / 'c').exists(); done()"
-    scripts["b-seed2"] = "(folder / 'begun').touch(); assert not (folder.parent / 'c').exists(); done()"
+    # a and b run at the same time, each waits for the other; c may only begin when one of them has ended
+    absent = "assert not (folder.parent / 'c').exists()"
+    scripts["a-seed1"] = f"wait(folder.parent / 'b' / 'begun'); {absent}; (folder / 'seen').touch(); done()"
+    scripts["b-seed2"] = f"{absent}; (folder / 'begun').touch(); wait(folder.parent / 'a' / 'seen'); done()"
     scripts["c-seed3"] = "done()"
     work = [job(place, name, number) for number, name in enumerate("abc", start=1)]
     assert len(list(in_processes(work, 2, place, ignore, lambda: False))) == 3
