@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import mmap
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,11 +137,17 @@ def test_a_state_with_other_parts_is_refused(change: dict[str, int | None]) -> N
         ResourceMeter("cpu").load_state_dict(state)
 
 
+def hold_and_let_go(size: int) -> None:
+    """Fresh pages from the system: an array might lie in memory that the process has kept from something before."""
+    with mmap.mmap(-1, size) as pages:
+        for start in range(0, size, mmap.PAGESIZE):
+            pages[start] = 1
+
+
 def test_the_peak_sees_what_was_held_and_let_go() -> None:
     with ResourceMeter("cpu") as meter:
         low = meter.resources(**NUMBERS).peak_memory_bytes
-        held = np.ones(64 * 2**20 // 8)  # 64 MiB, touched
-        del held
+        hold_and_let_go(64 * 2**20)
     found = meter.resources(**NUMBERS)
     if found.peak_memory_kind == "resident set":
         assert found.peak_memory_bytes - low > 48 * 2**20
@@ -152,8 +158,7 @@ def test_the_peak_sees_what_was_held_and_let_go() -> None:
 
 def test_a_new_meter_forgets_the_peak_of_the_one_before() -> None:
     with ResourceMeter("cpu") as first:
-        held = np.ones(64 * 2**20 // 8)
-        del held
+        hold_and_let_go(64 * 2**20)
     with ResourceMeter("cpu") as second:
         pass
     if second.resources(**NUMBERS).peak_memory_kind != "resident set":
