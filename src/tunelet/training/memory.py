@@ -168,6 +168,8 @@ def measure_memory(
         model: Whose parameters, gradients and buffers are counted.
         optimizer: Its state is counted as it is. Most optimisers make it in their first step, so measure after one.
         loss: Runs the forward pass on one batch, under the autocast of the run if it has one; returns the scalar loss.
+        working: Tensors that stay over the steps beside the model's own (weights held in another type, mask pools);
+            they count as parameters, each storage once.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     before = [parameter.grad for parameter in trained]
