@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -43,6 +44,9 @@ def compare(size: Size, resident: Size | None, tell: Callable[[str], None]) -> d
     ours = {what: count_ours(size, what) for what in ("lora_linear", "lora_attention")}
     ours_bf16 = {f"{what}_bf16": count_ours(size, what, "bf16") for what in ours}
     figures["ours"] = {name: _told(held) for name, held in (ours | ours_bf16).items()}
+    checkpointing = count_checkpointing(size, "lora_linear")
+    figures["checkpointing"] = {"lora_linear": _told(checkpointing)}
+    ratios["checkpointing_over_lora_linear"] = held_at_once(checkpointing) / held_at_once(ours["lora_linear"])
     for attention, suffix in (("sdpa", ""), ("eager", "_eager")):
         peers = {what: count_peer(size, what, attention) for what in ("full", "lora_linear", "lora_attention")}
         figures[attention] = {
@@ -84,6 +88,15 @@ def count_ours(size: Size, what: str, dtype: str = "fp32") -> MemoryBreakdown:
     )
 
 
+def count_checkpointing(size: Size, what: str) -> MemoryBreakdown:
+    """`count_ours` with gradient checkpointing: every layer's input, and all that one layer keeps, computed again."""
+    two, three = (_count_real(replace(size, layers=layers), what, "fp32") for layers in (2, 3))
+    kept = [_count_real(replace(size, layers=layers), what, "fp32", checkpointing=True) for layers in (2, 3)]
+    inputs = kept[0].saved_activations + (size.layers - 2) * (kept[1].saved_activations - kept[0].saved_activations)
+    again = three.saved_activations - two.saved_activations
+    return replace(count_ours(size, what), saved_activations=inputs + again)
+
+
 class FusedAttention(TorchFunctionMode):
     """Inside, attention on the meta device keeps what the fused kernel of a graphics card does: no scores."""
 
@@ -98,10 +111,12 @@ class FusedAttention(TorchFunctionMode):
         return fused(query, key, value, kwargs.get("dropout_p", 0.0), False, scale=kwargs.get("scale"))[0]
 
 
-def _count_real(size: Size, what: str, dtype: str) -> MemoryBreakdown:
+@cache
+def _count_real(size: Size, what: str, dtype: str, *, checkpointing: bool = False) -> MemoryBreakdown:
     found = tuned(size, what, engine="fast", dtype=dtype)
     if found.engine is None:
         raise RuntimeError("the settings ask for the fast path, and it was not attached")
+    found.engine.checkpointing = checkpointing
     saved = saved_activations(lambda: loss(found.model, size), found.model)
     return _counted(found.model, saved, found.engine.tensors())
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunelet.models.rates import faster_precision
 from tunelet.tuning.settings import TuningSettings
 
 from .common.predict_jobs import Answers
@@ -37,10 +38,10 @@ class Plan:
     texts: int = 2000
     rounds: int = 5
     train_steps: int = 500
-    variants: tuple[str, ...] = ("pipeline", "bf16", "unmerged", "unmerged_bf16")
+    variants: tuple[str, ...] = ("pipeline", "fp32", "int8", "bf16", "unmerged", "unmerged_bf16")
 
 
-QUICK = Plan(texts=400, rounds=3, train_steps=100, variants=("bf16",))
+QUICK = Plan(texts=400, rounds=3, train_steps=100, variants=("fp32", "int8"))
 
 
 def measure(*, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -51,8 +52,8 @@ def measure(*, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
 def contenders(adapter: Path, like: Side) -> dict[str, tuple[str, Answers]]:
     """Name -> job and how it answers.
 
-    ``tunelet`` is what the command does by default, ``bf16`` what it does with ``--precision bf16``. The peer of the
-    ratios is the pipeline over the merged model, the faster one.
+    ``tunelet`` is what the command does by default; ``fp32``, ``bf16`` and ``int8`` what it does with that
+    ``--precision``. The peer of the ratios is the pipeline over the merged model, the faster one.
     """
     plain = Answers(adapter=adapter, base=like.base, max_length=like.max_length, data_dir=like.data_dir)
 
@@ -63,8 +64,10 @@ def contenders(adapter: Path, like: Side) -> dict[str, tuple[str, Answers]]:
         "pipeline_merged": ("predict_pipeline", plain),
         "pipeline": ("predict_pipeline", changed(merged=False)),
         "tunelet": ("predict_ours", plain),
+        "fp32": ("predict_ours", changed(precision="fp32")),
+        "int8": ("predict_ours", changed(precision="int8")),
         "bf16": ("predict_ours", changed(precision="bf16")),
-        "unmerged": ("predict_ours", changed(merged=False)),
+        "unmerged": ("predict_ours", changed(merged=False, precision="fp32")),
         "unmerged_bf16": ("predict_ours", changed(merged=False, precision="bf16")),
     }
 
@@ -72,7 +75,8 @@ def contenders(adapter: Path, like: Side) -> dict[str, tuple[str, Answers]]:
 def compare(like: Side, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     """Measure what `plan` says on the base and data of `like`."""
     tuning = TuningSettings(method="lora", targets="attention+linear", r=8, alpha=16, dropout=0.1)
-    own = like.model_copy(update={"tuning": tuning, "precision": "bf16", "learning_rate": 1e-3})
+    precision = faster_precision()
+    own = like.model_copy(update={"tuning": tuning, "precision": precision, "learning_rate": 1e-3})
     with tempfile.TemporaryDirectory() as folder:
         adapter = Path(folder) / "adapter"
         tell(f"an adapter: {plan.train_steps} steps")

@@ -1,6 +1,7 @@
 """A sweep: the paper's twelve LoRA runs as one `tunelet run`, beside twelve programs with Trainer + PEFT.
 
-Both do the whole job, from starting Python to scores on validation and test and saved adapters; ours also writes its
+Runs and splits are shortened alike: as in the paper, two texts are trained on for one that is evaluated. Both do the
+whole job, from starting Python to scores on validation and test and saved adapters; ours also writes its
 report. Both take the same texts, runs and numbers of steps. Not here: the peer's program (`common.trainer_peer`).
 
 Example:
@@ -47,16 +48,16 @@ class Plan:
         steps: of each run.
         rounds: alternations of the whole sweep.
         limit: examples of each split.
-        jobs: of `tunelet run`.
+        together: of `tunelet run`.
     """
 
-    steps: int = 100
-    rounds: int = 3
-    limit: tuple[int, int, int] = (16000, 2000, 2000)
-    jobs: int = 2
+    steps: int = 40
+    rounds: int = 5
+    limit: tuple[int, int, int] = (16000, 160, 160)
+    together: int = 12
 
 
-QUICK = Plan(steps=20, rounds=1, limit=(1600, 200, 200))
+QUICK = Plan(steps=20, rounds=1, limit=(1600, 80, 80))
 
 
 def measure(*, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def compare(like: Side, plan: Plan, tell: Callable[[str], None], *, only: int | 
         tell(f"{len(recipe.runs)} runs of {plan.steps} steps: {', '.join(recipe.groups)}")
         answers = alternate(
             {
-                "ours": lambda: _ours(recipe_file, recipe, folder, plan.jobs, tell),
+                "ours": lambda: _ours(recipe_file, recipe, folder, plan.together, tell),
                 "trainer_processes": lambda: _peers(orders, folder, tell),
             },
             plan.rounds,
@@ -89,7 +90,7 @@ def compare(like: Side, plan: Plan, tell: Callable[[str], None], *, only: int | 
             block.pop("scores")
     speeds = {side: speed(found, "runs") for side, found in answers.items()}
     ratios = {"vs_trainer_processes": ratio(speeds, "ours", "trainer_processes", "runs")}
-    facts = {"steps": plan.steps, "jobs": plan.jobs, "limit": limit, "data": data.source.kind}
+    facts = {"steps": plan.steps, "together": plan.together, "limit": limit, "data": data.source.kind}
     return result("sweep", ratios, {**facts, **speeds, "test_accuracy": scores})
 
 
@@ -114,8 +115,8 @@ def write_recipe(path: Path, like: Side, steps: int, texts: Path, *, only: int |
     tree["training"] |= {
         "max_steps": steps,
         "batch": {"size": like.batch},
-        "precision": "bf16",
-        "frozen": "bf16",
+        "precision": "auto",
+        "frozen": "auto",
         "evaluate_every": steps,
         "patience": None,
     }
@@ -148,9 +149,10 @@ def peer_order(run: PlannedRun, data: Dataset, texts: Path) -> dict[str, Any]:
     }
 
 
-def _ours(recipe_file: Path, recipe: LoadedRecipe, folder: Path, jobs: int, tell: Callable[[str], None]) -> Any:
+def _ours(recipe_file: Path, recipe: LoadedRecipe, folder: Path, together: int, tell: Callable[[str], None]) -> Any:
     out = Path(tempfile.mkdtemp(dir=folder))
-    command = [sys.executable, "-m", "tunelet", "run", str(recipe_file), "--out", str(out), "--jobs", str(jobs), "-q"]
+    options = ["--out", str(out), "--together", str(together), "-q"]
+    command = [sys.executable, "-m", "tunelet", "run", str(recipe_file), *options]
     seconds = _timed(command, out / "log.txt")
     found = read_json(out / "result.json")
     scores = {run["name"]: run["metrics"]["test"]["accuracy"] for run in found["runs"]}

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import AutoConfig
 
 from tunelet.evaluation.bootstrap import compare_over_seeds
 from tunelet.models.bases import load_base
+from tunelet.models.rates import faster_precision
 from tunelet.models.settings import ModelSettings
 from tunelet.tuning.settings import TuningSettings
 
+from .common import roofline
 from .common.processes import Worker, Workers, alternate
 from .common.side import Side, dataset_of
 from .common.summary import ratio, result, speed
@@ -53,16 +55,38 @@ class Plan:
     seconds: float = 6.0
     least_steps: int = 2
     rate_seconds: float = 1.0
+    roofline_seconds: float = 0.3
     accuracy_steps: int = 500
     accuracy_seeds: tuple[int, ...] = (1, 2, 3)
 
 
-QUICK = Plan(("",), ("trainer_fp32", "trainer_bf16"), rounds=3, seconds=2.5, rate_seconds=0.5, accuracy_seeds=())
+QUICK = Plan(
+    ("",),
+    ("trainer_fp32", "trainer_bf16"),
+    rounds=3,
+    seconds=2.5,
+    rate_seconds=0.5,
+    roofline_seconds=0.0,
+    accuracy_seeds=(),
+)
 
 
 def measure(*, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
     """Measure; see docs/benchmarks.md for the figures."""
-    return compare(Side(), QUICK if quick else Plan(), tell)
+    return compare(Side(), _quick(tell) if quick else Plan(), tell)
+
+
+def _quick(tell: Callable[[str], None]) -> Plan:
+    """A minute's worth: where bf16 is the slow type, a Trainer in bf16 alone would take several."""
+    if faster_precision() == "bf16":
+        return QUICK
+    tell("this processor has no instructions for bf16: trainer_bf16 is left to the long form")
+    return replace(QUICK, peers=("trainer_fp32",))
+
+
+def plot(result: Mapping[str, Any]) -> str:
+    """The roofline plot of a long measurement, as SVG."""
+    return roofline.draw(result)
 
 
 def compare(like: Side, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -78,10 +102,13 @@ def compare(like: Side, plan: Plan, tell: Callable[[str], None]) -> dict[str, An
         tuning, learning_rate = SETTINGS[suffix]
         own = like.model_copy(update={"tuning": tuning, "learning_rate": learning_rate})
         sides = sides_of(own, plan.peers)
+        kind = sides["ours"].precision
         tell(f"{tuning.method} {'' if tuning.method == 'full' else tuning.targets}: {', '.join(sides)}")
         found = _speeds(own, sides, plan, tell)
         ratios |= {f"vs_{peer}{suffix}": ratio(found, "ours", peer) for peer in plan.peers}
-        ratios[f"share_of_peak{suffix}"] = found["ours"]["flops_per_second"] / found["rate"]["bf16"]
+        ratios[f"share_of_peak{suffix}"] = found["ours"]["flops_per_second"] / found["rate"][kind]
+        if "roofline" in found:
+            figures["roofline"] = found.pop("roofline")
         figures[suffix.removeprefix("_") or "attention"] = found
         tell("  " + ", ".join(f"{name} {found[name]['tokens_per_second']:,.0f} tokens/s" for name in sides))
     if plan.accuracy_seeds:
@@ -90,17 +117,22 @@ def compare(like: Side, plan: Plan, tell: Callable[[str], None]) -> dict[str, An
 
 
 def sides_of(own: Side, peers: Sequence[str]) -> dict[str, Side]:
-    """The contenders of one setting: the same data, model and settings; precision and padding differ."""
+    """The contenders of one setting: the same data, model and settings; precision and padding differ.
+
+    Ours computes in what `tunelet run` chooses on this machine.
+    """
     all_peers = {
         "trainer_fp32": own.model_copy(update={"precision": "fp32"}),
         "trainer_bf16": own.model_copy(update={"precision": "bf16"}),
         "padded_512": own.model_copy(update={"precision": "fp32", "pad_to": 512}),
     }
-    return {peer: all_peers[peer] for peer in peers} | {"ours": own.model_copy(update={"precision": "bf16"})}
+    ours = own.model_copy(update={"precision": faster_precision()})
+    return {peer: all_peers[peer] for peer in peers} | {"ours": ours}
 
 
 def _speeds(own: Side, sides: Mapping[str, Side], plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     """Name -> speed of each side; ``rate``: the machine's products, bf16 and fp32."""
+    roof: dict[str, Any] = {}
     with Workers() as workers:
         started = {
             name: workers.start("train_ours" if name == "ours" else "train_trainer", side.model_dump(mode="json"))
@@ -113,6 +145,8 @@ def _speeds(own: Side, sides: Mapping[str, Side], plan: Plan, tell: Callable[[st
         }
         asks["rate"] = _asking(started["ours"], {"rate": plan.rate_seconds})
         answers = alternate(asks, plan.rounds, tell)
+        if plan.roofline_seconds and own.tuning == SETTINGS[""][0]:
+            roof = {"roofline": started["ours"].ask({"roofline": plan.roofline_seconds})}
     rates = answers.pop("rate")
     found: dict[str, Any] = {name: speed(blocks) | facts[name] for name, blocks in answers.items()}
     found["rate"] = {kind: statistics.median(rate[kind] for rate in rates) for kind in ("bf16", "fp32")}
@@ -123,7 +157,9 @@ def _speeds(own: Side, sides: Mapping[str, Side], plan: Plan, tell: Callable[[st
             for block in blocks
         ]
         found[name]["flops_per_second"] = statistics.median(done)
-    return found
+        found[name]["precision"] = sides[name].precision
+        found[name]["rows"] = statistics.mean(block["tokens"] / block["steps"] for block in blocks)
+    return found | roof
 
 
 def _steps(worker: Worker, plan: Plan) -> int:

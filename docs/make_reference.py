@@ -36,7 +36,7 @@ def tables() -> dict[str, str]:
     from tunelet.report import result_schema
     from tunelet.systems.classify_recipe import ClassifyRecipe, RunBlock
     from tunelet.training.settings import BatchSettings, TrainingSettings
-    from tunelet.tuning.settings import AdaLoraSettings, TuningSettings
+    from tunelet.tuning.settings import AdaLoraSettings, RankSettings, TuningSettings
 
     found = {
         "recipe": keys(ClassifyRecipe),
@@ -44,6 +44,7 @@ def tables() -> dict[str, str]:
         "recipe.model": keys(ModelSettings),
         "recipe.tuning": keys(TuningSettings),
         "recipe.tuning.adalora": keys(AdaLoraSettings),
+        "recipe.tuning.ranks": keys(RankSettings),
         "recipe.training": keys(TrainingSettings),
         "recipe.training.batch": keys(BatchSettings),
         "recipe.runs": keys(RunBlock),

@@ -13,8 +13,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from tunelet.tuning.fast.attach import attach
 from tunelet.tuning.fast.engine import FastEncoder
-from tunelet.tuning.fast.layer import DOWN_INPUT, OUT_INPUT, QKV_INPUT, UP_INPUT, Layer, Pass
+from tunelet.tuning.fast.layer import DOWN_INPUT, OUT_INPUT, QKV_INPUT, UP_INPUT, Layer
 from tunelet.tuning.fast.members import Member
+from tunelet.tuning.fast.passes import Pass
 
 TARGETS: dict[str, list[str] | None] = {
     "full": None,
@@ -121,8 +122,9 @@ def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor],
     assert set(found) == set(expected)
     largest = max((gradient.abs().max().item() for gradient in expected.values()), default=0.0)
     for name, gradient in expected.items():
-        # the key's bias has no gradient but rounding: it shifts all scores of a query alike
-        scale = largest if "key" in name and "bias" in name else max(gradient.abs().max().item(), 1e-3 * largest)
+        # the key's bias has no gradient but rounding: it shifts all scores of a query alike. In a text of one token
+        # queries and keys have none either; what is left of them differs between processors by a few eps of the largest
+        scale = largest if "key" in name and "bias" in name else max(gradient.abs().max().item(), 1e-2 * largest)
         difference = (found[name] - gradient).abs().max().item()
         assert difference <= tolerance * scale, f"{name}: {difference} of {scale}"
 

@@ -31,6 +31,7 @@ training:
   evaluate_every: 3
   log_every: 2
   threads: 1
+  precision: fp32
 seeds: [1, 2]
 runs:
   - name: lora

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import roofline
 from .rate import matmul_rate
 from .worker import Channel
 
@@ -29,7 +30,8 @@ class Gate:
 
     Args:
         channel: to the parent. The orders are ``{"steps": n}``, answered with seconds, steps, texts, tokens (real ones)
-            and squares (of the texts' lengths, summed), and ``{"rate": seconds}``, answered with `matmul_rate`.
+            and squares (of the texts' lengths, summed), ``{"rate": seconds}``, answered with `matmul_rate`, and
+            ``{"roofline": seconds}``, answered with `roofline.measure`.
 
     Attributes:
         facts: told with the first answer, which comes without an order after the first step, when all is warm.
@@ -64,7 +66,10 @@ class Gate:
                 self._left = self._steps = int(order["steps"])
                 self._started = time.perf_counter()
                 return True
-            self._channel.answer({name: matmul_rate(kind, order["rate"]) for name, kind in _KINDS.items()})
+            if "roofline" in order:
+                self._channel.answer(roofline.measure(order["roofline"]))
+            else:
+                self._channel.answer({name: matmul_rate(kind, order["rate"]) for name, kind in _KINDS.items()})
         return False
 
     def _block(self, seconds: float) -> dict[str, Any]:

@@ -20,6 +20,7 @@ JOBS = {
     "make_adapter": ("our_jobs", "make_adapter"),
     "predict_pipeline": ("predict_jobs", "pipeline"),
     "predict_ours": ("predict_jobs", "ours"),
+    "rescore": ("rescore_jobs", "serve"),
     "resident": ("resident", "resident"),
 }
 

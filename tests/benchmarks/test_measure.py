@@ -12,7 +12,7 @@ import pytest
 from tunelet.base.errors import TrainingError
 from tunelet.cli.bench import benchmarks, load
 
-NAMES = ["memory", "predict", "sweep", "train"]
+NAMES = ["memory", "predict", "rescore", "sweep", "train"]
 
 
 def told(text: str) -> None:
@@ -39,7 +39,9 @@ def test_the_benchmarks_are_the_files_that_measure() -> None:
 @pytest.mark.slow
 def test_train(side: Any) -> None:
     train = load("train")
-    plan = train.Plan(("", "_full"), ("trainer_fp32",), 2, 0.05, 2, 0.01, accuracy_steps=3, accuracy_seeds=(1, 2))
+    plan = train.Plan(
+        ("", "_full"), ("trainer_fp32",), 2, 0.05, 2, 0.01, 0.001, accuracy_steps=3, accuracy_seeds=(1, 2)
+    )
     found = train.compare(side, plan, told)
     check_shape("train", found)
     assert set(found["ratios"]) == {
@@ -53,8 +55,10 @@ def test_train(side: Any) -> None:
         for peer in plan.peers:
             theirs = median_rate(figures[peer]["blocks"], "tokens")
             assert found["ratios"][f"vs_{peer}{suffix}"] == pytest.approx(ours / theirs)
-        share = figures["ours"]["flops_per_second"] / figures["rate"]["bf16"]
+        share = figures["ours"]["flops_per_second"] / figures["rate"][figures["ours"]["precision"]]
         assert found["ratios"][f"share_of_peak{suffix}"] == pytest.approx(share)
+    drawn = train.plot(found)
+    assert drawn.count("<svg") == 1 and "trainer_fp32, fp32" in drawn and "FLOP per byte" in drawn
     accuracy = found["figures"]["accuracy_after_equal_steps"]
     assert set(accuracy["correct"]) == {"trainer_fp32", "ours"}
     means = {name: statistics.mean(counts) / accuracy["n"] for name, counts in accuracy["correct"].items()}
@@ -82,7 +86,7 @@ def test_predict(side: Any) -> None:
 @pytest.mark.slow
 def test_sweep(side: Any) -> None:
     sweep = load("sweep")
-    found = sweep.compare(side, sweep.Plan(steps=2, rounds=1, limit=(48, 18, 18), jobs=2), told, only=1)
+    found = sweep.compare(side, sweep.Plan(steps=2, rounds=1, limit=(48, 18, 18), together=2), told, only=1)
     check_shape("sweep", found)
     ours, theirs = (found["figures"][name]["blocks"] for name in ("ours", "trainer_processes"))
     rate = median_rate(ours, "runs") / median_rate(theirs, "runs")
@@ -107,7 +111,11 @@ def test_memory() -> None:
     found = memory.compare(size, None, told)
     check_shape("memory", found)
     names = {"lora_linear_over_full", "lora_attention_over_full", "peft_linear_over_full"}
-    assert set(found["ratios"]) == names | {f"{name}_eager" for name in names}
+    assert set(found["ratios"]) == names | {f"{name}_eager" for name in names} | {"checkpointing_over_lora_linear"}
+    checkpointing = found["figures"]["checkpointing"]["lora_linear"]["held_at_once"]
+    plain = found["figures"]["ours"]["lora_linear"]["held_at_once"]
+    assert found["ratios"]["checkpointing_over_lora_linear"] == pytest.approx(checkpointing / plain)
+    assert checkpointing < plain
     for attention, suffix in (("sdpa", ""), ("eager", "_eager")):
         figures = found["figures"]
         full = figures[attention]["full"]["held_at_once"]
@@ -128,3 +136,19 @@ def test_a_worker_that_fails_is_told_with_its_last_line(side: Any) -> None:
     wrong = side.model_dump(mode="json") | {"base": "nowhere/at/all"}
     with processes.Workers() as workers, pytest.raises(TrainingError, match=r"train_ours.*no such folder"):
         workers.start("train_ours", wrong).wait()
+
+
+@pytest.mark.slow
+def test_rescore(side: Any) -> None:
+    rescore = load("rescore")
+    lists = rescore.made_lists(["i feel happy today at home", "she was sad", "the dog and the cat", "we felt low"])
+    assert [len(row) for row in lists] == [10] * 4 and lists == rescore.made_lists([row[0] for row in lists])
+    plan = rescore.Plan({"pll": 2, "cls": 4, "causal": 3}, rounds=2)
+    found = rescore.compare(side.base, lists, plan, told)
+    check_shape("rescore", found)
+    assert set(found["ratios"]) == set(rescore.RATIOS)
+    for name, (scorer, ours, peer) in rescore.RATIOS.items():
+        sides = found["figures"][scorer]
+        rate = median_rate(sides[ours]["blocks"], "hypotheses") / median_rate(sides[peer]["blocks"], "hypotheses")
+        assert found["ratios"][name] == pytest.approx(rate)
+        assert sides[peer]["largest_relative_difference"] < 1e-5

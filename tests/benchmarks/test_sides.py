@@ -62,7 +62,11 @@ def test_losses_after_equal_steps_agree_in_fp32_without_dropout(method: str, sid
     assert ours[-1] < 0.9 * ours[0], "nothing was learned, so the losses agree for no reason"
 
 
-def test_the_contenders_differ_in_precision_and_padding_alone(side: Any) -> None:
+@pytest.mark.parametrize("faster", ["fp32", "bf16"])
+def test_the_contenders_differ_in_precision_and_padding_alone(
+    side: Any, faster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "faster_precision", lambda: faster)
     sides = train.sides_of(side, ("trainer_fp32", "trainer_bf16", "padded_512"))
     assert list(sides) == ["trainer_fp32", "trainer_bf16", "padded_512", "ours"]
     same = {name: found.model_dump(exclude={"precision", "pad_to"}) for name, found in sides.items()}
@@ -71,7 +75,7 @@ def test_the_contenders_differ_in_precision_and_padding_alone(side: Any) -> None
         "trainer_fp32": ("fp32", None),
         "trainer_bf16": ("bf16", None),
         "padded_512": ("fp32", 512),
-        "ours": ("bf16", None),
+        "ours": (faster, None),
     }
 
 

@@ -23,6 +23,7 @@ from tunelet.data.records import TextExample
 from tunelet.evaluation import inference
 from tunelet.tuning import folder
 from tunelet.tuning import inference as tuning_inference
+from tunelet.tuning.guard import Guard
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Loaded:
     """An adapter with something odd about it."""
 
     warnings: tuple[str, ...] = ("no tunelet.json",)
+    precision: str = "fp32"
+    guard: Guard | None = None
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         seen.update(options, adapter=path)
         return Loaded()
 
-    def predict_stream(loaded: Loaded, examples: Iterable[TextExample], *, batch_size: int) -> Iterator[Row]:
+    def predict_stream(loaded: Loaded, examples: Iterable[TextExample], *, batch_size: int | None) -> Iterator[Row]:
         seen["batch_size"] = batch_size
         for example in examples:
             if example.text == "stop":
@@ -60,7 +63,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     def for_inference(loaded: Loaded, *, precision: str) -> Loaded:
         seen["precision"] = precision
-        return loaded
+        return Loaded(precision=precision, guard=Guard(multi_label=False) if precision == "int8" else None)
 
     monkeypatch.setattr(folder, "load_adapter", load_adapter)
     monkeypatch.setattr(tuning_inference, "for_inference", for_inference)
@@ -86,6 +89,16 @@ def test_options_reach_the_library(asked: dict[str, Any]) -> None:
     assert main(["predict", "adapter", "a", "--base", "b", "--force", "--batch-size", "4", "--precision", "bf16"]) == 0
     expected = {"adapter": Path("adapter"), "base": "b", "force": True, "batch_size": 4, "precision": "bf16"}
     assert asked == expected
+
+
+def test_precision_and_batches_are_chosen_by_default(asked: dict[str, Any]) -> None:
+    assert main(["predict", "adapter", "a"]) == 0
+    assert (asked["precision"], asked["batch_size"]) == ("auto", None)
+
+
+def test_what_fp32_answered_again_is_told(asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "adapter", "a", "--precision", "int8"]) == 0
+    assert "int8: 0 of 0 texts were near a tie" in capsys.readouterr().err
 
 
 def test_a_file_in_and_a_file_out(asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from data.broken_data import good
 from tunelet.data.records import Dataset, DataSource, Label, Task, TextExample
+
+# a machine may be busy, and first calls read a dictionary: no deadlines
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 MOOD = Task(
     "mood", "how it is", (Label("good", "it is well"), Label("bad", "it is not"), Label("odd", "it is strange"))

@@ -14,7 +14,8 @@ from transformers import BatchEncoding, BertConfig, BertForSequenceClassificatio
 from tunelet.base.errors import InputError
 from tunelet.data.records import Label, Task, TextExample
 from tunelet.data.tokens import TokenisedSplit
-from tunelet.evaluation.inference import evaluating, predict_split, predict_stream
+from tunelet.evaluation.inference import evaluating, predict_split, predict_stream, settle
+from tunelet.tuning.guard import Guard
 
 LABELS = ("sadness", "joy", "love")
 
@@ -170,3 +171,65 @@ def test_batches_and_windows_of_nothing_are_refused_at_once(model: torch.nn.Modu
     for wrong in ({"batch_size": 0}, {"window": 0}):
         with pytest.raises(InputError, match="must be at least 1"):
             predict_stream(adapter(model), [], **wrong)
+
+
+# --- a less exact model, guarded by an exact one
+
+
+class Rounded(torch.nn.Module):
+    """A model whose logits are off by up to `size`, each text by its own amount."""
+
+    def __init__(self, exact: torch.nn.Module, size: float) -> None:
+        super().__init__()
+        self.exact, self.size = exact, size
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        logits = self.exact(**inputs).logits
+        return SimpleNamespace(logits=logits + self.size * torch.sin(1e4 * logits))
+
+
+def guarded(model: torch.nn.Module, size: float, *, multi_label: bool = False, needed: int = 16) -> Any:
+    ready = adapter(Rounded(model, size), multi_label=multi_label)
+    ready.exact, ready.guard = model, Guard(multi_label=multi_label, needed=needed)
+    return ready
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("window", [7, 1024])
+def test_labels_are_those_of_the_exact_model(model: torch.nn.Module, multi_label: bool, window: int) -> None:
+    given = texts(200)
+    told = [row.predicted for row in predict_stream(adapter(model, multi_label=multi_label), given)]
+    rough = adapter(Rounded(model, 0.5), multi_label=multi_label)
+    assert told != [row.predicted for row in predict_stream(rough, given)], "rounding must matter for this test"
+    ready = guarded(model, 0.5, multi_label=multi_label)
+    assert told == [row.predicted for row in predict_stream(ready, given, window=window)]
+    assert ready.guard.answered == 200 and 16 <= ready.guard.again < 200
+    assert ready.guard.told().startswith(f"{ready.guard.again} of 200 texts")
+
+
+def test_the_exact_model_answers_only_what_is_doubtful(model: torch.nn.Module) -> None:
+    given = texts(100)
+    exact = {row.id: row.probabilities for row in predict_stream(adapter(model), given)}
+    ready = guarded(model, 0.05)
+    rows = list(predict_stream(ready, given))
+    same = sum(row.probabilities == pytest.approx(exact[row.id], abs=1e-5) for row in rows)
+    assert ready.guard.again <= same < 100
+
+
+def test_few_texts_are_answered_by_the_exact_model_alone(model: torch.nn.Module) -> None:
+    ready = guarded(model, 0.5, needed=64)
+    given = texts(10)
+    for row, other in zip(predict_stream(ready, given), predict_stream(adapter(model), given), strict=True):
+        assert row.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+    assert (ready.guard.again, ready.guard.answered) == (10, 10)
+
+
+def test_a_bound_that_grows_is_applied_to_answers_already_given() -> None:
+    """The text that moves most is found among the doubtful ones, and makes others doubtful."""
+    exact = np.array([[1.0, 0.0], [0.3, 0.0], [0.0, 0.7], [0.0, 3.0]], dtype=np.float32)
+    rough = np.array([[1.0, 0.1], [0.0, 0.1], [0.0, 0.6], [0.0, 3.0]], dtype=np.float32)
+    guard = Guard(multi_label=False, needed=1, factor=2.0)
+    guard.learn(exact[:1] + np.array([[0.1, 0.0]]), exact[:1])  # bound 0.2: the second text alone, which moves by 0.4
+    found = settle(rough, guard, lambda rows: exact[rows], np.ones(4, dtype=np.int64))
+    assert found.tolist() == [rough[0].tolist(), exact[1].tolist(), exact[2].tolist(), rough[3].tolist()]
+    assert guard.again == 2 and guard.bound == pytest.approx(0.8)

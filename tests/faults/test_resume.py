@@ -65,6 +65,16 @@ def kill_points(seed: int, steps: int, last: int = STEPS) -> list[str]:
             id="lora over a bf16 base, fast path",
         ),
         pytest.param(
+            [
+                "tuning.engine=fast",
+                "tuning.layers=[1]",
+                "tuning.frozen_dropout=false",
+                "tuning.gradient_checkpointing=true",
+            ],
+            kill_points(6, 2),
+            id="fast path, outputs of the frozen layer held, gradient checkpointing",
+        ),
+        pytest.param(
             ["tuning.method=lora", "tuning.engine=peft", "tuning.targets=attention+linear"],
             kill_points(5, 2),
             id="lora through PEFT's modules",

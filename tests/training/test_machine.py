@@ -49,8 +49,9 @@ def test_a_library_that_is_absent_has_no_version(monkeypatch: pytest.MonkeyPatch
     assert found["numpy"] == metadata.version("numpy")
 
 
-@pytest.mark.parametrize(("flags", "native"), [("flags : fpu avx512_bf16 sse", True), ("flags : fpu avx2 sse", False)])
-def test_native_bf16_is_read_from_the_flags(monkeypatch: pytest.MonkeyPatch, flags: str, native: bool) -> None:
-    monkeypatch.setattr(machine, "_read", lambda path: f"model name : Some Processor\n{flags}\n")
-    assert machine.describe_machine()["bf16"] is native
+@pytest.mark.parametrize(("says", "bf16"), [(True, True), (False, False), (None, False)])
+def test_bf16_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch, says: bool | None, bf16: bool) -> None:
+    monkeypatch.setattr(machine, "native_bf16", lambda: says)
+    monkeypatch.setattr(machine, "_read", lambda path: "model name : Some Processor\n")
+    assert machine.describe_machine()["bf16"] is bf16
     assert machine.describe_machine()["processor"] == "Some Processor"

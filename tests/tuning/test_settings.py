@@ -27,6 +27,9 @@ def test_defaults_are_the_papers() -> None:
         ({"dropout": 1.0}, "less than 1"),
         ({"rank": 8}, "Extra inputs"),
         ({"method": "adalora", "adalora": {"initial_rank": 8}}, "must be above r = 8"),
+        ({"layers": []}, "at least one layer"),
+        ({"layers": [-1, 2]}, "counted from 0"),
+        ({"compile": True, "engine": "fast"}, "compile is for PEFT's modules"),
         ({"adalora": {"warmup_share": 0.5, "final_share": 0.5}}, "leave no steps"),
     ],
 )
@@ -34,6 +37,10 @@ def test_what_is_refused(values: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError) as caught:
         TuningSettings.model_validate(values)
     assert said in str(caught.value)
+
+
+def test_layers_are_told_once_and_in_order() -> None:
+    assert TuningSettings.model_validate({"layers": [5, 4, 5]}).layers == (4, 5)
 
 
 def test_settings_need_no_torch() -> None:

@@ -20,7 +20,7 @@ from transformers import (
 from tunelet.base.errors import InputError
 from tunelet.tuning.methods import prepare
 from tunelet.tuning.settings import PRESETS, TuningSettings
-from tunelet.tuning.targets import linear_modules, target_names
+from tunelet.tuning.targets import linear_modules, target_names, target_options
 from tunelet.tuning.trainable import trainable_table
 
 SIZES = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -90,3 +90,26 @@ def test_a_preset_in_an_unknown_architecture_says_what_to_do() -> None:
     assert "q_head (" in str(caught.value)
     assert target_names(model, "all-linear") == "all-linear"
     assert target_names(model, ["q_head"]) == ["q_head"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "deberta-v2", "distilbert"])
+@pytest.mark.parametrize("method", ["lora", "vera", "adalora", "pissa"])
+@pytest.mark.parametrize("targets", ["qv", "all-linear"])
+def test_adapters_are_in_the_chosen_layers_alone(kind: str, method: str, targets: str) -> None:
+    config = type(CONFIGS[kind]).from_dict({**CONFIGS[kind].to_dict(), "num_hidden_layers": 3, "n_layers": 3})
+    settings = TuningSettings(method=method, targets=targets, r=2, layers=(0, 2))
+    tuned = prepare(built(config), settings, total_steps=1, seed=0)
+    adapted = [name for name, _ in tuned.trainable() if "lora_" in name or "vera_" in name]
+    layers = {int(number) for name in adapted for number in re.findall(r"\.(\d+)\.", name)}
+    assert layers == {0, 2}
+    assert len([name for name in adapted if not re.search(r"\.\d+\.", name)]) == 0
+    assert tuned.export().config["layers_to_transform"] == [0, 2]
+
+
+def test_layers_without_a_target_are_named_with_those_that_have_one() -> None:
+    with pytest.raises(InputError, match=r"layers: no target in layer 1, 7; layers with targets: 0"):
+        target_options(built(CONFIGS["bert"]), "qv", (0, 1, 7))
+    with pytest.raises(InputError, match="is a single module, and layers chooses among many"):
+        target_options(built(CONFIGS["bert"]), ["bert.encoder.layer.0.attention.self.query"], (0,))
+    with pytest.raises(InputError, match="layers with targets: none"):
+        target_options(built(CONFIGS["bert"]), ["pooler.dense"], (0,))

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tunelet.base.errors import InputError, Problem
-from tunelet.base.files import write_json
+from tunelet.base.files import write_atomic, write_json
 from tunelet.base.registry import unknown_name
 from tunelet.cli.options import JsonFile
 
@@ -25,19 +25,29 @@ def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark.", metavar="NAME")],
     quick: Annotated[bool, typer.Option("--quick", help="A shorter measurement, at most a minute.")] = False,
     json_file: JsonFile = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the roofline (train, long form) as SVG.")
+    ] = None,
 ) -> None:
     """Run a benchmark and print its ratios (ours divided by the peer's speed, or as the name says).
 
     Example:
 
       tunelet bench train --quick --json train.json
+
+      tunelet bench train --json train.json --plot roofline.svg
     """
     found = benchmarks()
     if name not in found:
         raise InputError(Problem(unknown_name("benchmark", name, found)))
-    result = load(name).measure(quick=quick, tell=lambda text: typer.echo(text, err=True))
+    module = load(name)
+    if plot is not None and (quick or not hasattr(module, "plot")):
+        raise InputError(Problem("--plot draws the roofline of `tunelet bench train`, without --quick"))
+    result = module.measure(quick=quick, tell=lambda text: typer.echo(text, err=True))
     if json_file is not None:
         write_json(json_file, result)
+    if plot is not None:
+        write_atomic(plot, module.plot(result))
     for ratio, value in result["ratios"].items():
         typer.echo(f"{ratio:<32} {value:8.2f}")
     typer.echo(json.dumps(result["machine"]), err=True)

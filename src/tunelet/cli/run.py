@@ -16,6 +16,10 @@ def run(
     out: OutDir = None,
     only: Annotated[str, typer.Option(metavar="PATTERN", help="Run the groups that match, such as 'lora-*'.")] = "*",
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs that train at the same time.")] = 1,
+    together: Annotated[
+        int,
+        typer.Option(min=1, help="Low-rank runs that train in one process, sharing passes through the base."),
+    ] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell results only.")] = False,
 ) -> None:
     """Run what is missing of a recipe, write its report and print the folder.
@@ -30,6 +34,8 @@ def run(
 
       tunelet run emotion --jobs 2
 
+      tunelet run emotion-paper --only 'lora-*' --together 12
+
       tunelet run my_recipe.yaml --data my_texts/ --out results/
     """
     from tunelet.cli.progress import ProgressDisplay
@@ -43,6 +49,7 @@ def run(
             out=out,
             only=only,
             jobs=jobs,
+            together=together,
             observer=display,
             interrupted=lambda: display.interrupted,
         )

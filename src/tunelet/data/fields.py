@@ -44,7 +44,7 @@ def text_of(row: Row, field: str, report: Report) -> str | None:
     if not text.strip() or not text.strip(_INVISIBLE):
         report.add("empty: expected at least one visible character", line=row.line, field=field)
         return None
-    if (fault := _unusable(text)) is not None:
+    if (fault := unusable(text)) is not None:
         report.add(fault, line=row.line, field=field)
         return None
     return text
@@ -87,7 +87,7 @@ def id_of(row: Row, report: Report) -> str | None:
     if not isinstance(value, str):
         report.add(f"expected a text or a whole number, found {described(value)}", line=row.line, field="id")
         return None
-    fault = "empty" if not value.strip() else _unusable(value)
+    fault = "empty" if not value.strip() else unusable(value)
     if fault is not None:
         report.add(fault, line=row.line, field="id")
         return None
@@ -118,7 +118,7 @@ def _is_label(value: object, task: Task, row: Row, field: str, report: Report) -
     return False
 
 
-def _unusable(text: str) -> str | None:
+def unusable(text: str) -> str | None:
     """What makes a string that JSON can spell (by an escape) unfit as a text."""
     if "\0" in text:
         return f"holds a NUL character at position {text.index(chr(0))}"

@@ -21,6 +21,7 @@ from tunelet.base.errors import BaseModelError, Problem
 from tunelet.base.streams import torch_stream
 from tunelet.data.records import Task
 from tunelet.models.bases import Base
+from tunelet.models.declared import declared
 from tunelet.models.quiet import quiet_transformers
 
 #: Where a model keeps the names of backbone modules that its base had no weights for.
@@ -82,7 +83,11 @@ def outside_backbone(model: nn.Module) -> tuple[str, ...]:
 
 def head_modules(model: nn.Module) -> tuple[str, ...]:
     """Names of all modules that start untrained, so that they train whatever the method: the head, and modules of
-    the backbone that the base's file lacks (the pooler, in some BERT files)."""
+    the backbone that the base's file lacks (the pooler, in some BERT files). A model may say it itself
+    (`models.declared`): of a language model's head, most is pretrained or tied."""
+    said = declared(model)
+    if said is not None:
+        return said.fresh_modules
     return (*outside_backbone(model), *getattr(model, _FRESH, ()))
 
 

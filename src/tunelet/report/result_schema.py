@@ -104,6 +104,9 @@ class Run(_Part):
     hash: Annotated[str, Field(description="hash of the run's resolved recipe")]
     base: Base
     settings: Annotated[dict[str, Any], Field(description="resolved settings: model, tuning, training, ...")]
+    chosen: Annotated[
+        list[str], Field(description="keys of `training` that the recipe left to the machine (auto): precision, frozen")
+    ] = []
     metrics: Annotated[dict[str, Scores], Field(description="scores of the best checkpoint by split")]
     resources: Resources
     best_step: int | None = None
@@ -126,7 +129,7 @@ class Result(_Part):
     system: Annotated[str, Field(description="classify, ...")]
     recipe: str
     title: str = ""
-    hash: Annotated[str, Field(description="hash over all planned runs")] = ""
+    hash: Annotated[str, Field(description="hash of the recipe with its data and bases, on any machine")] = ""
     created: str
     finished: bool
     data: Data

@@ -33,6 +33,7 @@ from tunelet.report.formats import (
     spread,
 )  # fmt: skip
 from tunelet.report.groups import Estimate, Group
+from tunelet.report.result_schema import Run
 from tunelet.report.results import Sweep
 
 
@@ -189,6 +190,7 @@ def provenance_table(sweep: Sweep) -> Table:
         ("data hash", result.data.sha256),
         *(("base model", base) for base in bases),
         ("seeds", ", ".join(map(str, seeds)) or NONE),
+        ("precision", "; ".join(sorted({_precision(run.run) for run in sweep.runs}))),
         ("chosen by", f"{result.selection.metric} on {result.selection.split}; the test split chooses nothing"),
         *(
             (name.removesuffix("_bytes").replace("_", " "), _fact(name, value))
@@ -250,6 +252,14 @@ def _ends(low: float, high: float) -> str:
 
 def _balance(examples: int, split: Mapping[str, Any]) -> str:
     return f"{examples:,} ({percent(examples / (split.get('examples') or 1), 1)} %)"
+
+
+def _precision(run: Run) -> str:
+    """Type of the products, and of the frozen weights where that differs; "" if the run does not say."""
+    training = run.settings.get("training") or {}
+    precision, frozen = training.get("precision", ""), training.get("frozen", "")
+    told = f"{precision} (auto)" if "precision" in run.chosen else str(precision)
+    return told if frozen in ("", precision) or run.method == "full" else f"{told}, frozen weights {frozen}"
 
 
 def _fact(name: str, value: object) -> str:

@@ -59,10 +59,11 @@ def check_recipe(recipe: LoadedRecipe, *, data_dir: Path | None = None, **option
     return _apply("tunelet.systems.checking:check", recipe, data_dir, options)
 
 
-def worker_context(recipe: LoadedRecipe, data_dir: Path | None, cache: Path) -> Any:
-    """The context of a process that does one run of a sweep, whose parent has told what is odd in the data."""
+def worker_context(recipe: LoadedRecipe, data_dir: Path | None, cache: Path) -> tuple[Any, LoadedRecipe]:
+    """Context and settled recipe of a process that does one run of a sweep; its parent told what is odd in the data."""
     data = importlib.import_module(SCHEMAS[recipe.system]).load_data(recipe, data_dir)
-    return importlib.import_module(SYSTEMS[recipe.system]).prepare(data, cache, lambda event: None)
+    context = importlib.import_module(SYSTEMS[recipe.system]).prepare(data, cache, lambda event: None)
+    return context, _settled(recipe)
 
 
 def _apply(function: str, recipe: LoadedRecipe, data_dir: Path | None, options: dict[str, Any]) -> Any:
@@ -70,5 +71,9 @@ def _apply(function: str, recipe: LoadedRecipe, data_dir: Path | None, options: 
     data = importlib.import_module(SCHEMAS[recipe.system]).load_data(recipe, data_dir)
     module, name = function.split(":")
     return getattr(importlib.import_module(module), name)(
-        importlib.import_module(SYSTEMS[recipe.system]), recipe, data, **options
+        importlib.import_module(SYSTEMS[recipe.system]), _settled(recipe), data, **options
     )
+
+
+def _settled(recipe: LoadedRecipe) -> LoadedRecipe:
+    return importlib.import_module("tunelet.systems.settling").settled(recipe)  # type: ignore[no-any-return]

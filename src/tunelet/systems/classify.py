@@ -10,7 +10,7 @@ read once, after the best checkpoint was chosen on validation.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tunelet.base.files import folder_bytes, write_json
+from tunelet.base.errors import InputError, Problem
+from tunelet.base.files import digest, folder_bytes, write_json
 from tunelet.data.audit import audit
 from tunelet.data.records import Dataset
 from tunelet.data.tokens import tokenise
@@ -27,15 +28,20 @@ from tunelet.models.bases import Base, load_base
 from tunelet.models.settings import ModelSettings
 from tunelet.systems.classify_objective import Classification
 from tunelet.systems.classify_recipe import sections
-from tunelet.systems.classify_training import build_loop, forecast
+from tunelet.systems.classify_training import Begun, build_loop, forecast
+from tunelet.systems.jobs import Job
 from tunelet.systems.recipes import PlannedRun
 from tunelet.training.checkpoint import CheckpointStore
 from tunelet.training.estimate import Estimate
-from tunelet.training.events import Note, Observer, RunStarted, named
+from tunelet.training.events import Note, Observer, named
 from tunelet.training.memory import measure_memory
+from tunelet.training.together import LoopGroup
 from tunelet.training.tracking import open_trackers
 from tunelet.tuning.folder import load_adapter, save_adapter
 from tunelet.tuning.trainable import trainable_table
+
+#: methods that change no frozen weight, so that runs can share them
+GROUPED = ("lora", "rslora", "lora+", "lora-fa")
 
 
 @dataclass
@@ -99,32 +105,78 @@ class Context:
         place: tuple[int, int],
     ) -> dict[str, Any]:
         """Train, save the adapter, evaluate it as loaded from disk; returns what run.json holds."""
+        with ExitStack() as closing:
+            begun = self.begin(run, folder, run_hash, closing, interrupted)
+            for event in begun.opening(place, begun.loop.restore()):
+                observer(event)
+            with begun.loop.meter:
+                for event in begun.loop.events():
+                    observer(named(event, run.name))
+        return self.complete(begun)
+
+    def together(self, run: PlannedRun) -> str | None:
+        """See `systems.sweep.Context`: what runs have in common that can share passes through the base."""
+        model, tuning, training = sections(run)
+        holds = tuning.layers is not None and not tuning.frozen_dropout  # outputs held for each run alone
+        if tuning.method not in GROUPED or tuning.engine == "peft" or tuning.bias != "none" or holds:
+            return None
+        shared = {key: getattr(training, key) for key in ("batch", "precision", "frozen", "threads")}
+        same = (tuning.dropout_sharing, tuning.gradient_checkpointing)
+        return digest([repr(model), run.seed, repr(shared), same])
+
+    def execute_together(
+        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
+    ) -> Iterator[tuple[Job, dict[str, Any]]]:
+        """See `systems.sweep.Context`."""
+        with ExitStack() as closing:
+            begun = [self.begin(job.run, job.folder, job.hash, closing) for job in jobs]
+            try:
+                group = LoopGroup([one.loop for one in begun], interrupted)
+            except ValueError as error:
+                raise InputError(
+                    Problem(f"these runs cannot train together: {error}", hint="run without --together")
+                ) from error
+            for one, job, notes in zip(begun, jobs, group.restore(), strict=True):
+                for event in one.opening(job.place, notes):
+                    observer(event)
+            for one in begun:
+                closing.enter_context(one.loop.meter)
+            for number, event in group.events():
+                observer(named(event, begun[number].run.name))
+        for job, one in zip(jobs, begun, strict=True):
+            yield job, {**self.complete(one), "together": len(jobs)}
+
+    def begin(
+        self,
+        run: PlannedRun,
+        folder: Path,
+        run_hash: str,
+        closing: ExitStack,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Begun:
+        """A run that is ready to train; `closing` ends its trackers."""
         started = _now()
         objective, base = self.objective(run), self.base(run)
         settings = {key: section.model_dump(mode="json") for key, section in run.settings.items()}
         trackers = open_trackers(objective.training.trackers, run.name, settings, folder)
-        with ExitStack() as closing:
-            closing.callback(trackers.finish)
-            loop = build_loop(
-                run,
-                objective,
-                base,
-                self.dataset.task,
-                folder,
-                identity=run_hash,
-                trackers=[trackers],
-                interrupted=interrupted,
-            )
-            table = trainable_table(loop.tuned.model)
-            write_json(folder / "trainable.json", table.to_json())
-            notes = loop.restore()
-            observer(RunStarted(run.name, *place, loop.step, loop.total_steps))
-            share = f"{table.trainable:,} of {table.total:,} parameters train ({table.share:.2%})"
-            for note in (*notes, Note(f"{share}; see trainable.json")):
-                observer(note)
-            with loop.meter:
-                for event in loop.events():
-                    observer(named(event, run.name))
+        closing.callback(trackers.finish)
+        loop = build_loop(
+            run,
+            objective,
+            base,
+            self.dataset.task,
+            folder,
+            identity=run_hash,
+            trackers=[trackers],
+            interrupted=interrupted,
+        )
+        table = trainable_table(loop.tuned.model)
+        write_json(folder / "trainable.json", table.to_json())
+        return Begun(run, folder, run_hash, started, settings, objective, base, loop, table)
+
+    def complete(self, begun: Begun) -> dict[str, Any]:
+        """Save the adapter of a run that has ended, evaluate it as loaded from disk; what run.json holds."""
+        run, folder, loop, objective, table = begun.run, begun.folder, begun.loop, begun.objective, begun.table
         best_step = loop.load_best()
         longest = np.argsort(-objective.splits["train"].lengths, kind="stable")[: loop.settings.batch.size]
         engine = loop.tuned.engine
@@ -134,7 +186,7 @@ class Context:
             lambda: loop.loss(longest),
             working=engine.tensors() if engine is not None else (),
         )
-        save_adapter(folder / "adapter", loop.tuned, base, self.dataset.task)
+        save_adapter(folder / "adapter", loop.tuned, begun.base, self.dataset.task)
         metrics = self._evaluate(objective, folder)
         resources = loop.meter.resources(
             trainable_parameters=table.trainable,
@@ -147,14 +199,14 @@ class Context:
             "group": run.group,
             "method": sections(run)[1].method,
             "seed": run.seed,
-            "hash": run_hash,
-            "base": {"name": base.name, "fingerprint": base.fingerprint},
-            "settings": settings,
+            "hash": begun.hash,
+            "base": {"name": begun.base.name, "fingerprint": begun.base.fingerprint},
+            "settings": begun.settings,
             "best_step": best_step,
             "stopped": loop.stopped,
             "metrics": metrics,
             "resources": resources.to_json(),
-            "started": started,
+            "started": begun.started,
             "finished": _now(),
         }
 

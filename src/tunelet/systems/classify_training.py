@@ -10,9 +10,10 @@ Example:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ from tunelet.systems.classify_objective import Classification
 from tunelet.systems.classify_recipe import sections
 from tunelet.systems.recipes import PlannedRun
 from tunelet.training.estimate import Estimate, estimate, pick_batches
+from tunelet.training.events import Event, Note, RunStarted
 from tunelet.training.loop import Loop
 from tunelet.training.resources import ResourceMeter
 from tunelet.training.schedule import planned_steps
@@ -31,8 +33,29 @@ from tunelet.training.settings import TrainingSettings
 from tunelet.training.tracking import Tracker
 from tunelet.tuning.methods import prepare
 from tunelet.tuning.precision import freeze_in
-from tunelet.tuning.trainable import trainable_table
+from tunelet.tuning.trainable import TrainableTable, trainable_table
 from tunelet.tuning.tuned import Tuned
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that trains: what `classify.Context.begin` made for it."""
+
+    run: PlannedRun
+    folder: Path
+    hash: str
+    started: str
+    settings: dict[str, Any]
+    objective: Classification
+    base: Base
+    loop: Loop
+    table: TrainableTable
+
+    def opening(self, place: tuple[int, int], notes: Sequence[Note]) -> list[Event]:
+        """What is told when it begins; `notes`: of its loop."""
+        share = f"{self.table.trainable:,} of {self.table.total:,} parameters train ({self.table.share:.2%})"
+        started = RunStarted(self.run.name, *place, self.loop.step, self.loop.total_steps)
+        return [started, *notes, Note(f"{share}; see trainable.json")]
 
 
 def build_loop(
@@ -75,6 +98,8 @@ def build_loop(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tuned.model.to(device)
     tuned.use_fast_path(torch.bfloat16 if training.precision == "bf16" else torch.float32, seed=run.seed)
+    train = objective.splits["train"]
+    tuned.hold_frozen([train.row(index) for index in range(len(train))])
     return Loop(
         tuned=tuned,
         optimizer=make_optimizer(tuned, training),
@@ -114,6 +139,10 @@ def forecast(run: PlannedRun, objective: Classification, base: Base, task: Task)
         tokens = sum(objective.padded_tokens("validation", indices) for indices in validation)
         table = trainable_table(loop.tuned.model)  # counts as a run does: PEFT's spare copy of the head is no weight
         engine = loop.tuned.engine
+        if engine is not None and engine.frozen is not None:
+            with torch.no_grad():  # what frozen layers give is computed in a run's first epoch alone
+                for chosen in (typical, largest):
+                    loop.loss(batches[chosen])
         found = estimate(
             loop.tuned.model,
             lambda: make_optimizer(loop.tuned, training),

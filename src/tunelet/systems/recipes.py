@@ -33,11 +33,13 @@ class PlannedRun:
         group: name that the seeds share.
         seed: the run's seed.
         settings: the sections of the recipe, resolved.
+        chosen: keys of `training` that the recipe left to the machine, once they are settled (`systems.settling`).
     """
 
     group: str
     seed: int
     settings: dict[str, Settings]
+    chosen: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

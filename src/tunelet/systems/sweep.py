@@ -11,8 +11,8 @@ Example:
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from tunelet.base.locks import folder_lock
 from tunelet.report import build_report
 from tunelet.systems.jobs import LOG, Job, Workplace, finished, in_processes
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
+from tunelet.systems.settling import as_asked, refuse_other_type
 from tunelet.training.events import Note, Observer, RunFinished, ignore
 from tunelet.training.machine import describe_machine
 
@@ -54,6 +55,14 @@ class Context(Protocol):
     ) -> dict[str, Any]:
         """Train and evaluate; returns what run.json holds."""
 
+    def together(self, run: PlannedRun) -> str | None:
+        """Runs with the same value can train together; None: this one cannot."""
+
+    def execute_together(
+        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
+    ) -> Iterator[tuple[Job, dict[str, Any]]]:
+        """`execute` for several runs side by side; gives each job with what its run.json holds."""
+
     def tidy(self, run: PlannedRun, folder: Path) -> None:
         """Remove what only an unfinished run needs; called when its run.json is on disk."""
 
@@ -76,6 +85,7 @@ def run(
     out: Path | None = None,
     only: str = "*",
     jobs: int = 1,
+    together: int = 1,
     data_dir: Path | None = None,
     observer: Observer = ignore,
     interrupted: Callable[[], bool] = lambda: False,
@@ -84,12 +94,13 @@ def run(
 
     Args:
         system: the module of its system.
-        recipe: the expanded recipe.
+        recipe: the expanded recipe, settled (`systems.settling`).
         data: what ``load_data`` of the recipe's schema module gave.
         out: folder of the results; by default ``tunelet-runs/<name>-<hash>``.
         only: pattern of group names, as in a shell; the others stay as they are.
         jobs: runs that train at the same time, each in a process of its own with its share of the processor's threads
             (or with OMP_NUM_THREADS, where that is set).
+        together: runs that train in one process, through one pass of the base where they can.
         data_dir: where `data` was read from, if it was given on the command line; processes read it again.
         observer: told of every event.
         interrupted: asked after every step; True saves the state and raises KeyboardInterrupt.
@@ -99,15 +110,19 @@ def run(
 
     Raises:
         InputError: wrong recipe, data or folder; nothing was begun.
+        ResumeError: a run was begun in another type, on a machine that chose it.
         RunFolderBusyError: another process works in the folder.
     """
     chosen = recipe.select(only)
+    if jobs > 1 and together > 1:
+        raise InputError(Problem(f"found --jobs {jobs} with --together {together}, expected one of them"))
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(Problem("is a file, expected a folder or a new name", out, field="--out"))
     cache = (out or DEFAULT_ROOT) / ".cache"
     context = system.prepare(data, cache, observer)
     hashes = {planned.name: context.run_hash(planned) for planned in recipe.runs}
-    folder = out or DEFAULT_ROOT / f"{recipe.name}-{digest(hashes)[:10]}"
+    whole = digest({planned.name: context.run_hash(as_asked(planned)) for planned in recipe.runs})
+    folder = out or DEFAULT_ROOT / f"{recipe.name}-{whole[:10]}"
     with folder_lock(folder):
         clear_parts(folder)
         write_atomic(folder / "recipe.yaml", yaml.safe_dump(recipe.tree, sort_keys=False, allow_unicode=True))
@@ -118,22 +133,23 @@ def run(
             job = Job(planned, _run_folder(folder, planned.name, run_hash), run_hash, (number, len(chosen)))
             result = finished(job.folder, run_hash)
             if result is None:
+                refuse_other_type(planned, lambda run: _run_folder(folder, run.name, context.run_hash(run)), folder)
                 missing.append(job)
             else:
                 observer(RunFinished(planned.name, *job.place, True, context.summary(result)))
         done = (
             in_processes(missing, jobs, Workplace(folder, cache, data_dir), observer, interrupted)
             if jobs > 1 and len(missing) > 1
-            else _one_by_one(context, missing, observer, interrupted)
+            else side_by_side(context, missing, together, observer, interrupted)
         )
         try:
             with closing(done):  # whatever ends the loop, no worker is left when the report is written
                 for job, result in done:
                     (job.folder / LOG).unlink(missing_ok=True)
                     observer(RunFinished(job.run.name, *job.place, False, context.summary(result)))
-                    _write_result(folder, recipe, context, hashes)
+                    _write_result(folder, recipe, context, hashes, whole)
         finally:
-            if _write_result(folder, recipe, context, hashes):
+            if _write_result(folder, recipe, context, hashes, whole):
                 build_report(folder)
         observer(Note(f"report: {folder / 'report.html'}"))
     return folder
@@ -143,26 +159,60 @@ def execute(context: Context, job: Job, observer: Observer, interrupted: Callabl
     """Do one run in this process and put its ``run.json`` on disk, last of all; returns what it holds."""
     with folder_lock(job.folder):
         clear_parts(job.folder, deep=True)
-        result = context.execute(job.run, job.folder, job.hash, observer, interrupted, job.place)
-        result["folder"] = f"runs/{job.folder.name}"
-        write_json(job.folder / "run.json", result)
-        context.tidy(job.run, job.folder)
+        return publish(context, job, context.execute(job.run, job.folder, job.hash, observer, interrupted, job.place))
+
+
+def publish(context: Context, job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    """Put a run's ``run.json`` on disk and clear away what only an unfinished run needs; returns what it holds."""
+    result["chosen"] = list(job.run.chosen)
+    result["folder"] = f"runs/{job.folder.name}"
+    write_json(job.folder / "run.json", result)
+    context.tidy(job.run, job.folder)
     return result
 
 
-def _one_by_one(
-    context: Context, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
+def side_by_side(
+    context: Context, jobs: Sequence[Job], at_most: int, observer: Observer, interrupted: Callable[[], bool]
 ) -> Generator[tuple[Job, dict[str, Any]], None, None]:
-    """Do `jobs` in this process."""
+    """Do `jobs` in this process, `at_most` together, and give each with its result.
+
+    Jobs for which `Context.together` says the same train together; the others alone, in their order.
+    """
+    for chunk in _chunks(context, jobs, at_most):
+        if len(chunk) == 1:
+            yield chunk[0], execute(context, chunk[0], observer, interrupted)
+            continue
+        with ExitStack() as held:
+            for job in chunk:
+                held.enter_context(folder_lock(job.folder))
+                clear_parts(job.folder, deep=True)
+            for job, result in context.execute_together(chunk, observer, interrupted):
+                yield job, publish(context, job, result)
+
+
+def _chunks(context: Context, jobs: Sequence[Job], at_most: int) -> list[list[Job]]:
+    """Jobs that train together; a chunk stands where its first job does."""
+    chunks: list[list[Job]] = []
+    open_ones: dict[str, list[Job]] = {}
     for job in jobs:
-        yield job, execute(context, job, observer, interrupted)
+        key = context.together(job.run) if at_most > 1 else None
+        chunk = open_ones.get(key) if key is not None else None
+        if chunk is None or len(chunk) == at_most:
+            chunk = []
+            chunks.append(chunk)
+            if key is not None:
+                open_ones[key] = chunk
+        chunk.append(job)
+    return chunks
 
 
 def _run_folder(sweep: Path, name: str, run_hash: str) -> Path:
     return sweep / "runs" / f"{name}-{run_hash[:10]}"
 
 
-def _write_result(folder: Path, recipe: LoadedRecipe, context: Context, hashes: dict[str, str]) -> int:
+def _write_result(
+    folder: Path, recipe: LoadedRecipe, context: Context, hashes: dict[str, str], recipe_hash: str
+) -> int:
     """Gather the finished runs, in the recipe's order; returns how many there are. What did not change stays."""
     runs = []
     for name, run_hash in hashes.items():
@@ -177,7 +227,7 @@ def _write_result(folder: Path, recipe: LoadedRecipe, context: Context, hashes: 
         "system": recipe.system,
         "recipe": recipe.name,
         "title": recipe.title,
-        "hash": digest(hashes),
+        "hash": recipe_hash,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "finished": len(runs) == len(hashes),
         "data": context.data_facts(),

@@ -43,7 +43,7 @@ def work(order: Order, send: Callable[[dict[str, Any]], None], interrupted: Call
 
     try:
         recipe = load_recipe(Path(order.sweep) / "recipe.yaml")
-        context = worker_context(recipe, Path(order.data) if order.data else None, Path(order.cache))
+        context, recipe = worker_context(recipe, Path(order.data) if order.data else None, Path(order.cache))
         run = next(run for run in recipe.runs if run.name == order.run)
         if context.run_hash(run) != order.hash:
             raise TrainingError("its data or its base changed after the sweep had begun; run the same command again")

@@ -80,6 +80,30 @@ class Batches(Protocol):
 
 
 @dataclass
+class Draft:
+    """A step on its way.
+
+    Attributes:
+        parts: examples of each of its batches.
+        rate: learning rate.
+        examples: in all batches.
+        loss_sum: over the examples so far.
+        tokens, padded: so far, without and with padding.
+    """
+
+    parts: list[np.ndarray]
+    rate: float
+    examples: int
+    loss_sum: float = 0.0
+    tokens: int = 0
+    padded: int = 0
+
+    def weight(self, part: np.ndarray) -> float:
+        """Share of a batch in the step's mean loss."""
+        return len(part) / self.examples
+
+
+@dataclass
 class Loop:
     """One run of training.
 
@@ -152,16 +176,33 @@ class Loop:
             KeyboardInterrupt: `interrupted` said so; the state is saved.
         """
         yield from self.restore()
-        while self.step < self.total_steps and not self.stopping.should_stop:
+        while not self.ended:
             yield self._advance()
-            evaluated = self.step % self.evaluate_every == 0 or self.step == self.total_steps
-            if evaluated:
-                yield self._evaluate()
-            stop = self.interrupted()
-            if stop or (evaluated if self.settings.save_every is None else self.step % self.settings.save_every == 0):
-                self.save()
-            if stop:
-                raise KeyboardInterrupt
+            yield from self.settle(self.interrupted)
+        self.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no step left to take."""
+        return self.step >= self.total_steps or self.stopping.should_stop
+
+    def settle(self, interrupted: Callable[[], bool]) -> Iterator[Event]:
+        """What is due after a step: evaluation, and the state on disk.
+
+        Raises:
+            KeyboardInterrupt: `interrupted` said so, and the state is saved.
+        """
+        evaluated = self.step % self.evaluate_every == 0 or self.step == self.total_steps
+        if evaluated:
+            yield self._evaluate()
+        stop = interrupted()
+        if stop or (evaluated if self.settings.save_every is None else self.step % self.settings.save_every == 0):
+            self.save()
+        if stop:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Let go of what training alone needs."""
         self.accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
         self.log.finish()
 
@@ -198,7 +239,14 @@ class Loop:
     def loss(self, indices: np.ndarray) -> torch.Tensor:
         """Loss of the training examples `indices` as a step computes it: in training mode, under autocast."""
         self._model.train()
-        batch = {key: value.to(self.accelerator.device) for key, value in self.objective.batch(indices).items()}
+        return self.loss_of(self.batch(indices))
+
+    def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        """The tensors of training examples, on the device."""
+        return {key: value.to(self.accelerator.device) for key, value in self.objective.batch(indices).items()}
+
+    def loss_of(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Mean loss over a batch, with what the method adds."""
         with self.accelerator.autocast():
             loss, term = self.objective.loss(self._model, batch), self.tuned.regulariser()
         return loss if term is None else loss + term
@@ -246,37 +294,55 @@ class Loop:
     def _advance(self) -> StepDone:
         """One optimiser step."""
         with self.meter.training():
-            self._model.train()
-            indices = [self.batches.next() for _ in range(self.settings.batch.accumulate)]
-            rate = self._set_rate()
-            total = sum(len(part) for part in indices)
-            loss_sum, tokens, padded = 0.0, 0, 0
-            for part in indices:
-                batch = {key: value.to(self.accelerator.device) for key, value in self.objective.batch(part).items()}
-                with self.accelerator.autocast():
-                    loss = self.objective.loss(self._model, batch)
-                    term = self.tuned.regulariser()
-                whole = loss if term is None else loss + term
-                self.accelerator.backward(whole * (len(part) / total))
-                value = float(whole.detach())
-                if not math.isfinite(value):
-                    self._stop_non_finite("loss", value, [part])
-                loss_sum += value * len(part)
-                mask = batch["attention_mask"]
-                tokens, padded = tokens + int(mask.sum()), padded + mask.numel()
-            self._apply_gradient(indices)
-            self.step += 1
-            self.tuned.after_step(self.step)
-            self.optimizer.zero_grad(set_to_none=True)
-            begin = self.settings.average_from
-            if begin is not None and self.step > begin * self.total_steps:
-                self.average.update(dict(self.tuned.trainable()))
-        self.meter.count_step(samples=total, tokens=tokens, padded_tokens=padded)
-        self._loss_sum, self._loss_count = self._loss_sum + loss_sum, self._loss_count + total
+            draft = self.begin()
+            for part in draft.parts:
+                batch = self.batch(part)
+                loss = self.loss_of(batch)
+                self.accelerator.backward(loss * draft.weight(part))
+                self.count(draft, part, float(loss.detach()), batch["attention_mask"])
+            self.apply(draft)
+        return self.end(draft)
+
+    def begin(self) -> Draft:
+        """Take the next batches, and the learning rate of the step."""
+        self._model.train()
+        parts = [self.batches.next() for _ in range(self.settings.batch.accumulate)]
+        return Draft(parts, self._set_rate(), sum(len(part) for part in parts))
+
+    def count(self, draft: Draft, part: np.ndarray, loss: float, mask: torch.Tensor) -> None:
+        """Add a batch, whose gradient was computed, to the step.
+
+        Raises:
+            NonFiniteLossError: its loss is not finite.
+        """
+        if not math.isfinite(loss):
+            self._stop_non_finite("loss", loss, [part])
+        draft.loss_sum += loss * len(part)
+        draft.tokens += int(mask.sum())
+        draft.padded += mask.numel()
+
+    def apply(self, draft: Draft) -> None:
+        """Change the weights.
+
+        Raises:
+            NonFiniteLossError: the gradient is not finite.
+        """
+        self._apply_gradient(draft.parts)
+        self.step += 1
+        self.tuned.after_step(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        begin = self.settings.average_from
+        if begin is not None and self.step > begin * self.total_steps:
+            self.average.update(dict(self.tuned.trainable()))
+
+    def end(self, draft: Draft) -> StepDone:
+        """Count and log the step."""
+        self.meter.count_step(samples=draft.examples, tokens=draft.tokens, padded_tokens=draft.padded)
+        self._loss_sum, self._loss_count = self._loss_sum + draft.loss_sum, self._loss_count + draft.examples
         if self.step % self.settings.log_every == 0 or self.step == self.total_steps:
-            self._write({"train_loss": self._loss_sum / self._loss_count, "learning_rate": rate})
+            self._write({"train_loss": self._loss_sum / self._loss_count, "learning_rate": draft.rate})
             self._loss_sum, self._loss_count = 0.0, 0
-        return StepDone(self.step, self.total_steps, loss_sum / total, rate, tokens)
+        return StepDone(self.step, self.total_steps, draft.loss_sum / draft.examples, draft.rate, draft.tokens)
 
     def _set_rate(self) -> float:
         warmup = round(self.settings.warmup * self.total_steps)

@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tunelet.models.rates import native_bf16
+
 LIBRARIES = ("tunelet", "torch", "transformers", "peft", "accelerate", "numpy")
 
 
@@ -26,9 +28,9 @@ def describe_machine() -> dict[str, Any]:
     Returns:
         processor (its name), architecture, system, cores (those this process may use), threads (that torch uses),
         memory_bytes (what this process may use, or None where the system does not say), simd (torch's level of vector
-        instructions), bf16 (whether the processor multiplies bfloat16 natively), cuda (one entry per visible device:
-        name, memory_bytes, capability; empty without one) and versions (of Python, of CUDA, and of the libraries that
-        set the speed).
+        instructions), bf16 (whether the system says that the processor multiplies bfloat16 natively), cuda (one entry
+        per visible device: name, memory_bytes, capability; empty without one) and versions (of Python, of CUDA, and of
+        the libraries that set the speed).
     """
     import torch  # late: reading a report's machine needs no torch, and importing it takes seconds
 
@@ -40,7 +42,7 @@ def describe_machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_bytes": memory_bytes(),
         "simd": torch.backends.cpu.get_cpu_capability(),
-        "bf16": _native_bf16(),
+        "bf16": bool(native_bf16()),
         "cuda": [_cuda_device(index) for index in range(torch.cuda.device_count())],
         "versions": versions(),
     }
@@ -83,11 +85,6 @@ def _processor() -> str:
 def _cores() -> int:
     # A container often sees more cores than it may use.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _native_bf16() -> bool:
-    flags = _read(Path("/proc/cpuinfo"))
-    return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _cuda_device(index: int) -> dict[str, Any]:

@@ -185,6 +185,10 @@ class ResourceMeter:
         with self._phase("evaluation"):
             yield
 
+    def count_training(self, seconds: float) -> None:
+        """Add seconds of training that were measured outside: this run's share of a step of several runs."""
+        self._totals.train_seconds += seconds
+
     def count_step(self, *, samples: int, tokens: int, padded_tokens: int) -> None:
         """Add one optimiser step: its examples, its real tokens, and its tokens with padding."""
         self._totals.steps += 1

@@ -50,10 +50,14 @@ class TrainingSettings(Settings):
         description="share of the steps after which an average of the trained weights is kept, evaluated and saved",
     )
     average_decay: float = Field(0.999, gt=0, lt=1, description="decay of that exponential average, per step")
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16: autocast; trained weights and moments stay fp32"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="bf16: autocast; trained weights and moments stay fp32. auto: bf16 where the machine's products in "
+        "it are faster, else fp32",
     )
-    frozen: Literal["fp32", "bf16"] = Field("fp32", description="type in which weights that do not train are held")
+    frozen: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="type in which weights that do not train are held; auto: that of precision"
+    )
     evaluate_every: int | Literal["epoch"] = Field("epoch", description="steps between evaluations, or 'epoch'")
     patience: int | None = Field(
         None, ge=1, description="stop after so many evaluations without a better selection metric"

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from tunelet.base.streams import derive_seed
 from tunelet.models.classifier import head_modules
+from tunelet.models.declared import declared
 from tunelet.models.quiet import quiet_transformers
 from tunelet.tuning.optimizers import Rates, adamw
 from tunelet.tuning.settings import TuningSettings
-from tunelet.tuning.targets import target_names
+from tunelet.tuning.targets import target_options
 
 #: The name that PEFT gives an adapter unless told otherwise; its files carry no name.
 ADAPTER = "default"
@@ -126,12 +127,13 @@ def attach_peft(
     Args:
         make_config: gets ``task_type``, ``target_modules`` and ``modules_to_save`` and adds the method's own.
     """
+    said = declared(model)
     # PEFT appends "classifier" and "score" by itself and would list them twice
     also = [name for name in head_modules(model) if name not in ("classifier", "score")]
     config = make_config(
         {
-            "task_type": "SEQ_CLS",
-            "target_modules": target_names(model, settings.targets),
+            "task_type": "SEQ_CLS" if said is None else said.task_type,
+            **target_options(model, settings.targets, settings.layers),
             "modules_to_save": also or None,
         }
     )

@@ -12,7 +12,8 @@ from __future__ import annotations
 from torch import nn
 
 from tunelet.base.registry import Registry
-from tunelet.tuning import adalora, full, lora, lora_fa, pissa, vera
+from tunelet.tuning import adalora, full, lora, lora_fa, pissa, rank_schedules, vera
+from tunelet.tuning.frozen_part import still_frozen_part
 from tunelet.tuning.method import Method, Plan
 from tunelet.tuning.settings import TuningSettings
 from tunelet.tuning.tuned import Tuned
@@ -27,6 +28,9 @@ METHODS.register("pissa")(pissa.METHOD)
 METHODS.register("vera")(vera.METHOD)
 METHODS.register("adalora")(adalora.METHOD)
 METHODS.register("lora-fa")(lora_fa.METHOD)
+METHODS.register("warmup-rank")(rank_schedules.WARMUP)
+METHODS.register("mixed-by-layer")(rank_schedules.BY_LAYER)
+METHODS.register("mixed-by-step")(rank_schedules.BY_STEP)
 
 
 def prepare(model: nn.Module, settings: TuningSettings, *, total_steps: int, seed: int) -> Tuned:
@@ -41,4 +45,7 @@ def prepare(model: nn.Module, settings: TuningSettings, *, total_steps: int, see
         InputError: `settings.targets` match nothing; the message lists the linear modules.
     """
     method = METHODS.get(settings.method)
-    return Tuned(settings, method, method.attach(model, settings, Plan(total_steps, seed)))
+    attached = method.attach(model, settings, Plan(total_steps, seed))
+    if not settings.frozen_dropout:
+        still_frozen_part(attached.model)
+    return Tuned(settings, method, attached)

@@ -41,14 +41,43 @@ class AdaLoraSettings(Settings):
         return self
 
 
+class RankSettings(Settings):
+    """Ranks that change with the step or the layer (`tuning.rank_schedules`)."""
+
+    initial_rank: int | None = Field(None, ge=2, description="warmup-rank: rank before the cut; null: 4 times r")
+    cut_at: float = Field(0.3, gt=0, lt=1, description="warmup-rank: share of the steps before the cut to rank r")
+    spread: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="mixed-by-layer: the lowest layer has rank (1 - spread) r, the highest (1 + spread) r",
+    )
+
+
 class TuningSettings(Settings):
     """The tuning method and its sizes."""
 
-    method: Literal["full", "lora", "rslora", "dora", "pissa", "lora+", "vera", "adalora", "lora-fa"] = Field(
-        "lora", description="full fine-tuning, or a method of PEFT's low-rank family"
-    )
+    method: Literal[
+        "full",
+        "lora",
+        "rslora",
+        "dora",
+        "pissa",
+        "lora+",
+        "vera",
+        "adalora",
+        "lora-fa",
+        "warmup-rank",
+        "mixed-by-layer",
+        "mixed-by-step",
+    ] = Field("lora", description="full fine-tuning, or a method of PEFT's low-rank family")
     targets: str | tuple[str, ...] = Field(
         "attention", description=f"modules that get an adapter: one of {', '.join(PRESETS)}, or a list of module names"
+    )
+    layers: tuple[int, ...] | None = Field(
+        None,
+        description="encoder layers that get adapters, counted from 0 at the bottom; null: every layer; "
+        "nothing to full, as targets",
     )
     r: int = Field(8, ge=1, description="rank; VeRA wants larger ones (256), as its matrices are shared and frozen")
     alpha: int = Field(16, ge=1, description="the update is scaled by alpha / r (rslora: alpha / sqrt(r))")
@@ -61,12 +90,36 @@ class TuningSettings(Settings):
     dropout_sharing: bool = Field(
         True, description="fast path: one dropout mask for query, key and value; false: one for each, as in PEFT"
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="keep only each layer's input for the backward pass and compute the layer again there: less "
+        "memory, about a third more work; the same gradients",
+    )
+    compile: bool = Field(
+        False,
+        description="torch.compile the encoder's layers where PEFT's modules compute them (engine: peft); needs a C++ "
+        "compiler, and a minute or more at the start",
+    )
+    frozen_dropout: bool = Field(
+        True,
+        description="the base's own dropout in layers below the lowest that trains; false: none there, so that their "
+        "outputs are constants",
+    )
+    frozen_cache_mb: int = Field(
+        512,
+        ge=0,
+        description="fast path: megabytes for the outputs of frozen layers in which no dropout acts, computed once for "
+        "each training text; beyond them they are computed each time; 0: always",
+    )
     bias: Literal["none", "all", "adapted"] = Field(
         "none", description="biases of the base that train: none, all, or those of the adapted modules"
     )
     lora_plus_ratio: float = Field(16.0, ge=1, description="lora+: learning rate of B over that of A")
     vera_initial: float = Field(0.1, gt=0, description="vera: first value of the scaling vector d")
     adalora: AdaLoraSettings = Field(default_factory=AdaLoraSettings, description="adalora: the rank schedule")
+    ranks: RankSettings = Field(
+        default_factory=RankSettings, description="warmup-rank and mixed-by-layer: which ranks there are"
+    )
 
     @field_validator("targets")
     @classmethod
@@ -82,6 +135,21 @@ class TuningSettings(Settings):
             raise ValueError("the list of modules is empty; to train only the head there is no method")
         return value
 
+    @field_validator("layers")
+    @classmethod
+    def _layers_in_order(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        if not value or min(value) < 0:
+            raise ValueError("expected at least one layer, counted from 0 at the bottom; null: every layer")
+        return tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _modules_to_compile(self) -> TuningSettings:
+        if self.engine == "fast" and self.compile:
+            raise ValueError("compile is for PEFT's modules, and engine fast has none; take engine peft")
+        return self
+
     @model_validator(mode="after")
     def _rank_can_fall(self) -> TuningSettings:
         if self.method == "adalora" and self.adalora_initial_rank <= self.r:
@@ -89,6 +157,13 @@ class TuningSettings(Settings):
                 f"adalora.initial_rank is {self.adalora.initial_rank}; it must be above r = {self.r}, the mean "
                 "rank that is left at the end"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rank_can_be_cut(self) -> TuningSettings:
+        high = self.ranks.initial_rank
+        if self.method == "warmup-rank" and high is not None and high <= self.r:
+            raise ValueError(f"ranks.initial_rank is {high}; it must be above r = {self.r}, the rank after the cut")
         return self
 
     @property

@@ -11,9 +11,11 @@ Example:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -83,6 +85,34 @@ def target_names(model: nn.Module, targets: str | Sequence[str]) -> list[str] | 
     return names or ALL_LINEAR
 
 
+def target_options(model: nn.Module, targets: str | Sequence[str], layers: Sequence[int] | None) -> dict[str, Any]:
+    """What PEFT's config is told of the targets: names, and numbers of layers if they are given.
+
+    Raises:
+        InputError: as `target_names`; or a layer is not there, or has none of the modules.
+    """
+    names = target_names(model, targets)
+    if layers is None:
+        return {"target_modules": names}
+    available = linear_modules(model)
+    if isinstance(names, str):  # PEFT takes no layers beside its own word for all
+        names = list(dict.fromkeys(path.rsplit(".", 1)[-1] for path in available))
+    paths = [name for name in names if name in available]
+    if paths:  # PEFT would adapt these whatever their layer
+        raise InputError(Problem(f"{paths[0]!r} is a single module, and layers chooses among many", field="targets"))
+    found = {number for path in available if _matches_any(names, path) and (number := _layer(path)) is not None}
+    missing = [layer for layer in layers if layer not in found]
+    if missing:
+        raise InputError(
+            Problem(
+                f"no target in layer {', '.join(map(str, missing))}; layers with targets: "
+                f"{', '.join(map(str, sorted(found))) or 'none'}",
+                field="layers",
+            )
+        )
+    return {"target_modules": names, "layers_to_transform": list(layers)}
+
+
 def linear_modules(model: nn.Module) -> tuple[str, ...]:
     """Paths of the linear modules outside the head, in the model's order."""
     head = head_modules(model)
@@ -114,6 +144,16 @@ def _preset(preset: str, asked: str, model: nn.Module, available: Sequence[str])
 
 def _matches(name: str, path: str) -> bool:
     return path == name or path.endswith(f".{name}")
+
+
+def _matches_any(names: Sequence[str], path: str) -> bool:
+    return any(_matches(name, path) for name in names)
+
+
+def _layer(path: str) -> int | None:
+    """The number of the layer that a module is in, as PEFT reads it off its path."""
+    found = re.match(r".*?\.[^.]*\.(\d+)\.", path)
+    return None if found is None else int(found[1])
 
 
 def _meant(name: str, available: Sequence[str]) -> str:

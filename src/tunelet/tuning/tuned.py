@@ -9,7 +9,7 @@ Example:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,10 @@ from tunelet.base.errors import InputError, Problem, ResumeError
 from tunelet.base.registry import suggest
 from tunelet.tuning.fast.attach import attach
 from tunelet.tuning.fast.engine import FastEncoder
+from tunelet.tuning.fast.frozen import Ids
 from tunelet.tuning.method import Attached, Export, Method, MethodState
 from tunelet.tuning.optimizers import Rates
+from tunelet.tuning.own_modules import checkpoint_layers, compile_layers
 from tunelet.tuning.settings import TuningSettings
 
 
@@ -46,9 +48,10 @@ class Tuned:
         return self._method.export is None
 
     def use_fast_path(self, dtype: torch.dtype, *, seed: int) -> str:
-        """Let the fast path compute the encoder, if the settings allow it and it can.
+        """Let the fast path compute the encoder, if the settings allow it and it can, with the options of the settings.
 
-        To be called when the model is on its device and its frozen weights are in their type.
+        Where it does not, gradient checkpointing and compiling are those of the model's own modules. To be called
+        when the model is on its device and its frozen weights are in their type.
 
         Args:
             dtype: in which to compute.
@@ -58,17 +61,39 @@ class Tuned:
             Why it is not used, or "" if it is.
 
         Raises:
-            InputError: the settings want it (`engine: fast`), and it cannot run this model.
+            InputError: the settings want it (`engine: fast`), and it cannot run this model; or its own modules cannot
+                be compiled or have no gradient checkpointing, and the settings want that.
         """
-        if self.settings.engine == "peft":
-            return "tuning.engine is peft"
-        shared = self.settings.dropout_sharing
-        self.engine, why_not = attach(self.model, dtype, seed=seed, shared_masks=shared)
-        if self.engine is None and self.settings.engine == "fast":
+        settings, why_not = self.settings, "tuning.engine is peft"
+        if settings.engine != "peft":
+            self.engine, why_not = attach(self.model, dtype, seed=seed, shared_masks=settings.dropout_sharing)
+        if self.engine is not None:
+            self.engine.checkpointing = settings.gradient_checkpointing
+            return ""
+        if settings.engine == "fast":
             raise InputError(
                 Problem(f"the fast path cannot run this model: {why_not}", field="tuning.engine", hint="engine: auto")
             )
+        if settings.gradient_checkpointing:
+            checkpoint_layers(self.model)
+        if settings.compile:
+            compile_layers(self.model)
         return why_not
+
+    def hold_frozen(self, texts: Sequence[Ids]) -> str:
+        """Let the fast path hold what frozen layers without dropout give for the training texts.
+
+        To be called after `use_fast_path`, if at all.
+
+        Args:
+            texts: token ids of each, without padding.
+
+        Returns:
+            Why nothing is held, or "".
+        """
+        if self.engine is None or not self.settings.frozen_cache_mb:
+            return "the fast path is not used" if self.engine is None else "tuning.frozen_cache_mb is 0"
+        return self.engine.hold(texts, self.settings.frozen_cache_mb << 20)
 
     def optimizer(
         self,

@@ -11,8 +11,9 @@ from torch import Tensor
 from fast_models import TARGETS, assert_same_gradients, classifier, config, engine_of, layer_by_autograd
 from tunelet.tuning.fast import attention
 from tunelet.tuning.fast.engine import FAR, FastEncoder
-from tunelet.tuning.fast.layer import Layer, Pass
+from tunelet.tuning.fast.layer import Layer
 from tunelet.tuning.fast.layer_function import run_layer
+from tunelet.tuning.fast.passes import Pass
 
 H = config().hidden_size
 
@@ -34,7 +35,7 @@ def a_pass(
         for row in range(batch):
             mask[row, max(1, length - 2 * row) :] = 0
     masks = {p: pool.begin(number) for p, pool in engine._pools.items()} if dropout else {}
-    return Pass(batch, length, engine._bias(mask), masks)
+    return Pass(batch, length, engine.bias(mask), (masks,))
 
 
 def gradients_of(layer: Layer, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -158,7 +159,7 @@ def test_bf16_is_near_fp64_with_the_same_masks() -> None:
     layer, other = exact.layers[0], rounded.layers[0]
     step = a_pass(rounded, 4, 6, padded=True)
     bias = None if step.bias is None else step.bias.double()
-    same = Pass(4, 6, bias, {p: _in_double(masks) for p, masks in step.masks.items()})
+    same = Pass(4, 6, bias, ({p: _in_double(masks) for p, masks in step.masks[0].items()},))
     x = torch.randn(24, H).bfloat16().requires_grad_()
     wide = x.detach().double().requires_grad_()
     y, z = run_layer(other, x, step), run_layer(layer, wide, same)
@@ -175,8 +176,8 @@ def _in_double(masks: Any) -> Any:
 def test_padding_bias_is_one_row_for_every_head() -> None:
     fast = engine("qv")
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
-    bias = fast._bias(mask)
+    bias = fast.bias(mask)
     heads = fast.layers[0].heads
     assert bias is not None and bias.shape == (2 * heads, 1, 3)
     assert bias[:heads].eq(0).all() and bias[heads:].eq(torch.tensor([0.0, FAR, FAR])).all()
-    assert fast._bias(torch.ones(2, 3)) is None and fast._bias(None) is None
+    assert fast.bias(torch.ones(2, 3)) is None and fast.bias(None) is None

@@ -38,7 +38,7 @@ def forward(
     Returns:
         context (G, Q, d), and P (G, Q, L) if it is small enough to be kept, else None.
     """
-    step = _step(q, k)
+    step = piece_of(q.shape[1], k.shape[1])
     if step >= len(q):
         p = _weights(q, k, bias)
         return torch.bmm(p if mask_of is None else p * mask_of(0, len(q)), v), p
@@ -71,7 +71,7 @@ def backward(
         out: tensors to write into, shaped as q, k and v.
     """
     dq, dk, dv = out if out is not None else (torch.empty_like(q), torch.empty_like(k), torch.empty_like(v))
-    step = len(q) if kept is not None else _step(q, k)
+    step = len(q) if kept is not None else piece_of(q.shape[1], k.shape[1])
     scale = q.shape[-1] ** -0.5
     for start in range(0, len(q), step):
         part = slice(start, min(start + step, len(q)))
@@ -103,5 +103,6 @@ def _wide(x: Tensor) -> torch.dtype:
     return torch.float32 if x.dtype == torch.bfloat16 and x.device.type == "cpu" else x.dtype
 
 
-def _step(q: Tensor, k: Tensor) -> int:
-    return max(1, PIECE // (q.shape[1] * k.shape[1]))
+def piece_of(queries: int, keys: int) -> int:
+    """Groups of a piece."""
+    return max(1, PIECE // (queries * keys))

@@ -18,9 +18,12 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
-from tunelet.tuning.fast.layer import Layer, Pass
+from tunelet.tuning.fast.frozen import FrozenStates, Ids
+from tunelet.tuning.fast.layer import Layer
 from tunelet.tuning.fast.layer_function import run_layer
 from tunelet.tuning.fast.masks import MaskPool, Masks, drop
+from tunelet.tuning.fast.passes import Pass
+from tunelet.tuning.fast.sites import Copy
 
 #: added to a score at padding; far below any score, and finite in every type
 FAR = -1e4
@@ -38,6 +41,10 @@ class FastEncoder:
         head_dtype: what the classification head is given; under autocast it does not matter.
         first_only: whether the last layer gives the first token alone.
         seed: of the first mask pools.
+
+    Attributes:
+        checkpointing: gradient checkpointing: a layer keeps its input alone for the backward pass.
+        frozen: what the frozen layers at the bottom give, where it is held (`hold`).
     """
 
     def __init__(
@@ -51,18 +58,25 @@ class FastEncoder:
         seed: int,
     ) -> None:
         self.backbone = backbone
-        self.layers = list(layers)
         self.dtype = dtype
         self.head_dtype = head_dtype
         self.first_only = first_only
+        self.checkpointing = False
+        self.frozen: FrozenStates | None = None
+        self.layers: list[Layer] = []
+        self.use(layers)
         device = next(backbone.parameters()).device
         rates = {backbone.embeddings.dropout.p}
         for layer in self.layers:
             rates |= {layer.attention_dropout, *layer.hidden_dropout, *(site.dropout for site in layer.sites)}
-        self._copies = [copy for layer in self.layers for part in layer.parts for copy in part.copies()]
         self._members = [m for layer in self.layers for site in layer.sites for m in site.members if m.module]
         self._pools = {p: MaskPool(p, dtype, device, seed) for p in sorted(rates) if p > 0.0}
         backbone.forward = self.forward
+
+    def use(self, layers: Sequence[Layer]) -> None:
+        """Compute with these layers, which hold the same parameters, from now on."""
+        self.layers = list(layers)
+        self._copies = copies_of(layers)
 
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, *positional: Any, **others: Any
@@ -71,39 +85,82 @@ class FastEncoder:
 
         With `first_only` the last hidden state is (B, 1, H): a classification head looks at no other token.
         """
-        if input_ids is None or positional or not self._can(attention_mask, others):
+        if input_ids is None or positional or not self.can(attention_mask, others):
             return type(self.backbone).forward(self.backbone, input_ids, attention_mask, *positional, **others)
         self.refresh()
-        masks = self._masks() if self.backbone.training else {}
-        ids = {key: others[key] for key in ("token_type_ids", "position_ids") if others.get(key) is not None}
-        x = self._embedded(masks, input_ids=input_ids, **ids)
-        batch, length = input_ids.shape
+        masks = self.masks(draw_number()) if self.backbone.training else {}
+        ids, held = ids_of(others), self.frozen
+        if held is not None and self.backbone.training and not ids and self.frozen_depth() >= held.depth:
+            x, layers = held.states(input_ids, attention_mask), self.layers[held.depth :]
+        else:
+            x, layers = self.embedded((masks,), input_ids=input_ids, **ids), self.layers
+        return self.answer(self._through(layers, x, attention_mask, masks))
+
+    def _through(
+        self, layers: Sequence[Layer], x: Tensor, attention_mask: Tensor | None, masks: Mapping[float, Masks]
+    ) -> Tensor:
+        """x (B, L, H) through `layers`; (B, 1, H) where the last gives the first token alone."""
+        batch, length = x.shape[:2]
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.dtype).reshape(batch * length, -1)
-            step = Pass(batch, length, self._bias(attention_mask), masks)
-            for layer in self.layers:
-                x = run_layer(layer, x, step)
-        hidden = x.view(batch, -1, x.shape[-1])
+            step = Pass(batch, length, self.bias(attention_mask), (masks,))
+            for layer in layers:
+                x = run_layer(layer, x, step, checkpointing=self.checkpointing)
+        return x.view(batch, -1, x.shape[-1])
+
+    def frozen_depth(self) -> int:
+        """How many layers, from the first on, have nothing that trains in them nor below; never the last layer."""
+        below = (self.backbone.embeddings, getattr(self.backbone, "embeddings_project", None))
+        if any(p.requires_grad for module in below if module is not None for p in module.parameters()):
+            return 0
+        return next((layer.index for layer in self.layers[:-1] if layer.parameters), len(self.layers) - 1)
+
+    def hold(self, texts: Sequence[Ids], budget: int) -> str:
+        """Hold what the frozen layers at the bottom give for `texts`, from the first use of each on.
+
+        To be called when frozen weights, and what trains, are as they will be.
+
+        Args:
+            texts: token ids of the training texts, without padding.
+            budget: bytes that may be held.
+
+        Returns:
+            Why nothing is held, or "".
+        """
+        depth = self.frozen_depth()
+        rates = [self.backbone.embeddings.dropout.p]
+        for layer in self.layers[:depth]:
+            rates += [layer.attention_dropout, *layer.hidden_dropout, *(site.dropout for site in layer.sites)]
+        if not depth or max(rates) > 0.0:
+            return "dropout acts in the frozen layers" if depth else "no layer at the bottom is frozen"
+        device = next(self.backbone.parameters()).device
+
+        def compute(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            input_ids, attention_mask = input_ids.to(device), attention_mask.to(device)
+            return self._through(self.layers[:depth], self.embedded(({},), input_ids=input_ids), attention_mask, {})
+
+        config = self.backbone.config
+        like = torch.empty((0, config.hidden_size), dtype=self.dtype, device=device)
+        pad_id = getattr(config, "pad_token_id", None) or 0
+        self.frozen = FrozenStates(texts, compute, depth=depth, like=like, budget=budget, pad_id=pad_id)
+        return ""
+
+    def answer(self, hidden: Tensor) -> Any:
+        """The backbone's output from the last layer's (B, L or 1, H)."""
         pooler = getattr(self.backbone, "pooler", None)
         pooled = pooler(hidden.to(_type_of(pooler))).to(self.head_dtype) if pooler is not None else None
         return BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=hidden.to(self.head_dtype), pooler_output=pooled
         )
 
-    @torch.no_grad()
     def refresh(self) -> None:
-        """Take over what the optimiser changed: a product holds A, s B and trained weights in its own type.
-
-        At every pass, because nothing tells of a change: the fused optimiser does not count versions up.
-        """
-        if not self._copies:
-            return
-        scaled = [parameter * factor if factor != 1.0 else parameter for _, parameter, factor in self._copies]
-        torch._foreach_copy_([place for place, _, _ in self._copies], scaled)
+        """Take over what the optimiser changed, at every pass: nothing tells of a change, least a fused optimiser."""
+        refresh(self._copies)
 
     def tensors(self) -> list[Tensor]:
-        """What the engine holds beside the model's own tensors: products in their type, and mask pools."""
+        """What it holds beside the model's own tensors: products in their type, mask pools, frozen layers' outputs."""
         held = [tensor for layer in self.layers for part in layer.parts for tensor in part.tensors()]
+        held += [] if self.frozen is None else self.frozen.tensors()
         return held + [pool.numbers for pool in self._pools.values() if pool.numbers is not None]
 
     def detach(self) -> None:
@@ -123,32 +180,38 @@ class FastEncoder:
         for p, pool in self._pools.items():
             pool.restart(state[str(p)])
 
-    def _can(self, attention_mask: Tensor | None, others: Mapping[str, Any]) -> bool:
+    def can(self, attention_mask: Tensor | None, others: Mapping[str, Any]) -> bool:
         """Whether a call asks for nothing else than what is computed here."""
         asked = [key for key, value in others.items() if value is not None and value is not False and key not in _TAKEN]
         shaped = attention_mask is None or attention_mask.dim() == 2
         whole = others.get("return_dict") is not False and all(member.in_force for member in self._members)
         return shaped and whole and not asked
 
-    def _masks(self) -> dict[float, Masks]:
-        """This pass's masks; its random number is torch's generator's."""
-        number = int(torch.randint(1 << 62, ()).item())
+    def masks(self, number: int) -> dict[float, Masks]:
+        """The masks of the pass with this random number."""
         return {p: pool.begin(number) for p, pool in self._pools.items()}
 
-    def _embedded(self, masks: Mapping[float, Masks], **ids: Tensor) -> Tensor:
-        """What the embedding modules give (B, L, H), with a dropout of ours instead of theirs."""
+    def embedded(self, masks: Sequence[Mapping[float, Masks]], **ids: Tensor) -> Tensor:
+        """What the embedding modules give, with a dropout of ours instead of theirs, once for each of M `masks`.
+
+        Returns:
+            (M B, L, H).
+        """
         dropout = self.backbone.embeddings.dropout
         training, dropout.training = dropout.training, False
         try:
             x: Tensor = self.backbone.embeddings(**ids)
         finally:
             dropout.training = training
-        if masks and dropout.p > 0.0:
-            x = drop(x, masks[dropout.p], _EMBEDDINGS)
+        if dropout.p > 0.0 and masks[0]:
+            dropped = [drop(x, own[dropout.p], _EMBEDDINGS) for own in masks]
+            x = dropped[0] if len(dropped) == 1 else torch.cat(dropped)
+        elif len(masks) > 1:
+            x = x.repeat(len(masks), 1, 1)
         project = getattr(self.backbone, "embeddings_project", None)
         return x if project is None else project(x.to(_type_of(project)))
 
-    def _bias(self, attention_mask: Tensor | None) -> Tensor | None:
+    def bias(self, attention_mask: Tensor | None) -> Tensor | None:
         """(B heads, 1, L), added to the scores; None where nothing is padding."""
         if attention_mask is None or bool(attention_mask.all()):
             return None
@@ -156,6 +219,29 @@ class FastEncoder:
         bias = torch.zeros(attention_mask.shape, dtype=self.dtype, device=attention_mask.device)
         bias.masked_fill_(attention_mask == 0, FAR)
         return bias[:, None, None, :].expand(-1, heads, 1, -1).reshape(-1, 1, bias.shape[1])
+
+
+def draw_number() -> int:
+    """The random number of a pass, from torch's generator."""
+    return int(torch.randint(1 << 62, ()).item())
+
+
+def ids_of(others: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The arguments of a call that the embeddings take, beside the tokens."""
+    return {key: others[key] for key in ("token_type_ids", "position_ids") if others.get(key) is not None}
+
+
+def copies_of(layers: Sequence[Layer]) -> list[Copy]:
+    """All that the optimiser changes and the layers hold in their own type."""
+    return [copy for layer in layers for part in layer.parts for copy in part.copies()]
+
+
+@torch.no_grad()
+def refresh(copies: Sequence[Copy]) -> None:
+    """Copy A, s B and trained weights to where the products have them."""
+    if copies:
+        scaled = [parameter * factor if factor != 1.0 else parameter for _, parameter, factor in copies]
+        torch._foreach_copy_([place for place, _, _ in copies], scaled)
 
 
 #: arguments that are looked at, or that ask for what is given anyway

@@ -1,29 +1,33 @@
-"""The parts of one post-norm encoder layer, and what a forward pass has in common over its layers.
+"""The parts of one post-norm encoder layer.
 
 Not here: what is computed with them (`layer_function`), finding them in a model (`engine`).
 
 Example:
-    >>> step = Pass(batch=16, length=24, bias=None, masks={})       # doctest: +SKIP
+    >>> step = Pass(batch=16, length=24, bias=None, masks=({},))    # doctest: +SKIP
     >>> layer.mask_of_scores(step, queries=24) is None              # doctest: +SKIP
     True
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from tunelet.tuning.fast.attention import MaskOf
-from tunelet.tuning.fast.masks import Masks
+from tunelet.tuning.fast.group_sites import GroupSite
+from tunelet.tuning.fast.passes import Pass
 from tunelet.tuning.fast.sites import Copy, Site
 
 #: sites of dropout in a layer: the updates' inputs at the four products, the two residuals, the scores
 QKV_INPUT, OUT_INPUT, RESIDUAL_1, UP_INPUT, DOWN_INPUT, SCORES, RESIDUAL_2 = range(7)
 _SITES = 16
+
+
+#: products of one model, or of several that share the base
+AnySite = Site | GroupSite
 
 
 class Norm:
@@ -65,28 +69,6 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Pass:
-    """What one forward pass has in common over its layers.
-
-    Attributes:
-        batch, length: B and L; activations are (B L, width).
-        bias: (B heads, 1, L) for the scores, or None without padding.
-        masks: dropout masks by probability; empty where dropout is off.
-    """
-
-    batch: int
-    length: int
-    bias: Tensor | None
-    masks: Mapping[float, Masks]
-
-    def mask(self, p: float, site: int, shape: tuple[int, ...], part: int = 0) -> Tensor | None:
-        """The mask of one part of a site of dropout, or None where there is none."""
-        if not self.masks or p == 0.0:
-            return None
-        return self.masks[p].slice(site, prod(shape), part).view(shape)
-
-
-@dataclass(frozen=True)
 class Layer:
     """The parts of one layer.
 
@@ -101,11 +83,11 @@ class Layer:
     """
 
     index: int
-    query: Site
-    key_value: Site | None
-    out: Site
-    up: Site
-    down: Site
+    query: AnySite
+    key_value: AnySite | None
+    out: AnySite
+    up: AnySite
+    down: AnySite
     norm_attention: Norm
     norm_output: Norm
     heads: int
@@ -113,12 +95,12 @@ class Layer:
     hidden_dropout: tuple[float, float]
 
     @property
-    def sites(self) -> list[Site]:
+    def sites(self) -> list[AnySite]:
         """All products, in the order of their parameters."""
         return [site for site in (self.query, self.key_value, self.out, self.up, self.down) if site is not None]
 
     @property
-    def parts(self) -> list[Site | Norm]:
+    def parts(self) -> list[AnySite | Norm]:
         """Products and norms."""
         return [*self.sites, self.norm_attention, self.norm_output]
 
@@ -136,12 +118,9 @@ class Layer:
         """Number of a site of dropout in the whole model."""
         return self.index * _SITES + site
 
-    def masks(self, site: Site, place: int, step: Pass, rows: int, first: int = 0) -> list[Tensor]:
+    def masks(self, site: AnySite, place: int, step: Pass, rows: int, first: int = 0) -> list[Tensor]:
         """Masks of the updates' input at a product, numbered from `first`."""
-        drawn = (
-            step.mask(site.dropout, self.number(place), (rows, site.inputs), first + part) for part in range(site.masks)
-        )
-        return [mask for mask in drawn if mask is not None]
+        return site.draw(step, self.number(place), rows, first)
 
     def masks_of_keys(self, step: Pass, rows: int) -> list[Tensor]:
         """Masks of keys and values where queries are a product of their own: the queries' mask if masks are shared."""
@@ -155,13 +134,4 @@ class Layer:
 
     def mask_of_scores(self, step: Pass, queries: int) -> MaskOf | None:
         """Masks of the attention weights, piece by piece; pieces differ by the number of their first group."""
-        p = self.attention_dropout
-        if not step.masks or p == 0.0:
-            return None
-        masks, number, length = step.masks[p], self.number(SCORES), step.length
-
-        def mask_of(start: int, end: int) -> Tensor:
-            shape = (end - start, queries, length)
-            return masks.slice(number, prod(shape), start).view(shape)
-
-        return mask_of
+        return step.mask_of_scores(self.attention_dropout, self.number(SCORES), queries, self.heads)

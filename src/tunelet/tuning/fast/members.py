@@ -62,7 +62,8 @@ class Member:
 def member_of(module: Any) -> Member | None:
     """A linear layer, plain or with PEFT's LoRA around it, as a `Member`; None if it is neither.
 
-    DoRA and other variants, LoRA with a bias, and merged or disabled adapters are not: their forward pass is another.
+    DoRA and other variants, LoRA with a bias or with a rank drawn at each step (a hook on A), and merged or disabled
+    adapters are not: their forward pass is another.
     """
     if type(module) is nn.Linear:
         return Member(module.weight, module.bias)
@@ -74,7 +75,7 @@ def member_of(module: Any) -> Member | None:
         return None
     name = names[0]
     plain = name in module.lora_A and not module.use_dora.get(name) and name not in getattr(module, "lora_variant", {})
-    if not plain or module.lora_B[name].bias is not None:
+    if not plain or module.lora_B[name].bias is not None or module.lora_A[name]._forward_hooks:
         return None
     return Member(
         base.weight,

@@ -26,17 +26,29 @@ import torch
 from torch import Tensor, nn
 
 from tunelet.tuning.fast.members import Member
+from tunelet.tuning.fast.passes import Pass
 
 #: a place in a product's own copy, the parameter it is a copy of, and the factor between them
 Copy = tuple[Tensor, Tensor, float]
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """Rows of a member in the stacked output and in the stacked rank."""
 
     rows: slice
     ranks: slice
+
+
+def blocks_of(members: Sequence[Member]) -> list[Block]:
+    """Where each member stands."""
+    blocks: list[Block] = []
+    rows = ranks = 0
+    for member in members:
+        end_rows, end_ranks = rows + member.weight.shape[0], ranks + member.rank
+        blocks.append(Block(slice(rows, end_rows), slice(ranks, end_ranks)))
+        rows, ranks = end_rows, end_ranks
+    return blocks
 
 
 class Site:
@@ -57,12 +69,8 @@ class Site:
         self.members = list(members)
         first = self.members[0].weight
         self.inputs = first.shape[1]
-        self.blocks: list[_Block] = []
-        rows = ranks = 0
-        for member in self.members:
-            end_rows, end_ranks = rows + member.weight.shape[0], ranks + member.rank
-            self.blocks.append(_Block(slice(rows, end_rows), slice(ranks, end_ranks)))
-            rows, ranks = end_rows, end_ranks
+        self.blocks = blocks_of(self.members)
+        rows, ranks = self.blocks[-1].rows.stop, self.blocks[-1].ranks.stop
         self.outputs, self.rank = rows, ranks
         self.shared_masks = shared_masks
         self.dropout = max(member.dropout for member in self.members)
@@ -97,6 +105,11 @@ class Site:
     def tensors(self) -> list[Tensor]:
         """What it holds beside the model's own tensors."""
         return [self.weight, self.bias, self.factor]
+
+    def draw(self, step: Pass, number: int, rows: int, first: int = 0) -> list[Tensor]:
+        """The masks (rows, K) of a pass at the site of dropout `number`, their parts numbered from `first`."""
+        drawn = (step.mask(self.dropout, number, (rows, self.inputs), first + part) for part in range(self.masks))
+        return [mask for mask in drawn if mask is not None]
 
     def forward(self, x: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Outputs of all members side by side.
