@@ -44,7 +44,7 @@ def tables() -> dict[str, str]:
         "recipe.model": keys(ModelSettings),
         "recipe.tuning": keys(TuningSettings),
         "recipe.tuning.adalora": keys(AdaLoraSettings),
-        "recipe.tuning.ranks": keys(RankSettings),
+        "recipe.tuning.rank_schedule": keys(RankSettings),
         "recipe.training": keys(TrainingSettings),
         "recipe.training.batch": keys(BatchSettings),
         "recipe.runs": keys(RunBlock),

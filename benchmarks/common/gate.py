@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunelet.models.rates import faster_precision
+
 from . import roofline
 from .rate import matmul_rate
 from .worker import Channel
@@ -69,7 +71,7 @@ class Gate:
             if "roofline" in order:
                 self._channel.answer(roofline.measure(order["roofline"]))
             else:
-                self._channel.answer({name: matmul_rate(kind, order["rate"]) for name, kind in _KINDS.items()})
+                self._channel.answer({name: _rate(name, kind, order["rate"]) for name, kind in _KINDS.items()})
         return False
 
     def _block(self, seconds: float) -> dict[str, Any]:
@@ -85,6 +87,12 @@ class Gate:
 
 
 _KINDS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def _rate(name: str, kind: torch.dtype, seconds: float) -> float:
+    """`matmul_rate`; of a type that the processor has to emulate with smaller matrices, which else take seconds."""
+    slow = name == "bf16" and faster_precision() == "fp32"
+    return matmul_rate(kind, seconds, size=512 if slow else None)
 
 
 def _settle() -> None:

@@ -120,7 +120,7 @@ CASES = (
     swapped("misspelt section", "training:", "trainning:", "r.yaml:4: trainning", "did you mean 'training'?"),
     swapped("misspelt nested key", "  epochs: 1", "  epoch: 1", "r.yaml:5: training.epoch", "did you mean 'epochs'?"),
     swapped("misspelt deeper key", "{size: 16}", "{siz: 16}", "r.yaml:6: training.batch.siz", "did you mean 'size'?"),
-    added("misspelt data key", "tuning: {rank: 4}", "r.yaml:8: tuning.rank", "Allowed: method, targets, r"),
+    added("misspelt data key", "tuning: {rank: 4}", "r.yaml:8: tuning.rank", "Allowed: method, targets, layers, r"),
     # values
     swapped("text for a number", "epochs: 1", "epochs: many", "r.yaml:5: training.epochs", "number, found 'many'"),
     swapped("boolean for a number", "epochs: 1", "epochs: true", "r.yaml:5: training.epochs", "found True"),

@@ -44,7 +44,7 @@ def test_what_was_not_learned_yet_can_still_be() -> None:
 
 
 def test_the_rank_is_cut_once_and_stays_cut(base: Base) -> None:
-    tuned = tuned_on(base, method="warmup-rank", r=2, ranks={"initial_rank": 6, "cut_at": 0.5}, total_steps=8)
+    tuned = tuned_on(base, method="warmup-rank", r=2, rank_schedule={"initial_rank": 6, "cut_at": 0.5}, total_steps=8)
     optimizer = tuned.optimizer(learning_rate=0.02, weight_decay=0.01)
     train(tuned, optimizer, range(1, 4))
     assert {row["rank"] for row in rank_log(tuned.model)} == {6}
@@ -70,7 +70,7 @@ def test_the_rank_is_cut_once_and_stays_cut(base: Base) -> None:
 
 def test_the_cut_moves_the_answers_by_what_was_cut_alone(base: Base) -> None:
     """A cut to a rank that the update does not exceed changes nothing but rounding."""
-    tuned = tuned_on(base, method="warmup-rank", r=2, ranks={"initial_rank": 6}, total_steps=1000)
+    tuned = tuned_on(base, method="warmup-rank", r=2, rank_schedule={"initial_rank": 6}, total_steps=1000)
     train(tuned, tuned.optimizer(learning_rate=0.02), range(1, 4))
     for name, parameter in tuned.trainable():
         if "lora_A" in name:
@@ -87,7 +87,7 @@ def test_the_cut_moves_the_answers_by_what_was_cut_alone(base: Base) -> None:
 
 def test_the_rank_before_the_cut_is_higher() -> None:
     with pytest.raises(ValidationError, match=r"initial_rank is 4; it must be above r = 4"):
-        TuningSettings(method="warmup-rank", r=4, ranks={"initial_rank": 4})  # type: ignore[arg-type]
+        TuningSettings(method="warmup-rank", r=4, rank_schedule={"initial_rank": 4})  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 64), st.floats(0, 0.99), st.integers(1, 48))
@@ -98,7 +98,7 @@ def test_ranks_rise_and_their_mean_is_r(r: int, spread: float, layers: int) -> N
 
 
 def test_each_layer_has_its_rank_and_the_same_scaling(base: Base) -> None:
-    tuned = tuned_on(base, method="mixed-by-layer", r=4, ranks={"spread": 0.5})
+    tuned = tuned_on(base, method="mixed-by-layer", r=4, rank_schedule={"spread": 0.5})
     ranks = {row["module"]: row["rank"] for row in rank_log(tuned.model)}
     assert ranks["bert.encoder.layer.0.attention.self.query"] == 2
     assert ranks["bert.encoder.layer.1.output.dense"] == 6

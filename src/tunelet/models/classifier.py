@@ -22,7 +22,7 @@ from tunelet.base.streams import torch_stream
 from tunelet.data.records import Task
 from tunelet.models.bases import Base
 from tunelet.models.declared import declared
-from tunelet.models.quiet import quiet_transformers
+from tunelet.models.loading import from_base, refuse_lost
 
 #: Where a model keeps the names of backbone modules that its base had no weights for.
 _FRESH = "_tunelet_fresh_modules"
@@ -44,23 +44,14 @@ def build_classifier(base: Base, task: Task, *, attention: str = "sdpa", seed: i
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
     config.problem_type = "multi_label_classification" if task.multi_label else "single_label_classification"
-    state = torch.get_rng_state()
-    try:
-        with quiet_transformers():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                base.folder,
-                config=config,
-                dtype=torch.float32,
-                attn_implementation=attention,
-                use_safetensors=True,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,  # a stored head of other size; what else mismatches is refused below
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise BaseModelError(Problem(f"no sequence classifier can be built of it: {error}", base.folder)) from error
-    finally:
-        torch.set_rng_state(state)
+    model, report = from_base(
+        AutoModelForSequenceClassification,
+        base,
+        config,
+        attention,
+        what="sequence classifier",
+        ignore_mismatched_sizes=True,  # a stored head of other size; what else mismatches is refused below
+    )
     fresh = _fresh_modules(model, report, base)
     setattr(model, _FRESH, fresh)
     _draw(model, (*outside_backbone(model), *fresh), seed)
@@ -110,11 +101,7 @@ def _fresh_modules(model: PreTrainedModel, report: dict[str, Any], base: Base) -
         raise BaseModelError(Problem(f"weights do not fit the config: {shown}", base.folder))
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(head))
     fresh = sorted({".".join(key.split(".")[:2]) for key in missing if ".pooler." in key})
-    lost = [key for key in missing if ".pooler." not in key]
-    if lost:
-        raise BaseModelError(
-            Problem(f"the file lacks {len(lost)} weights of the backbone, such as {', '.join(lost[:3])}", base.folder)
-        )
+    refuse_lost([key for key in missing if ".pooler." not in key], base)
     return tuple(fresh)
 
 

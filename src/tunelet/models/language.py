@@ -24,7 +24,7 @@ from tunelet.base.errors import BaseModelError, Problem
 from tunelet.base.streams import torch_stream
 from tunelet.models.bases import Base
 from tunelet.models.declared import declare
-from tunelet.models.quiet import quiet_transformers
+from tunelet.models.loading import from_base, refuse_lost
 from tunelet.models.vocabulary import decoder_of, transform_of
 
 #: Bias of the fresh square layer: from 3 upwards gelu(x) is x but for 0.4 %.
@@ -66,28 +66,9 @@ def _build(base: Base, kind: Kind, attention: str, seed: int) -> PreTrainedModel
         config.is_decoder = True
     config.tie_word_embeddings = True if config.model_type in _AS_DECODER else config.tie_word_embeddings
     factory: Any = AutoModelForMaskedLM if kind == "masked" else AutoModelForCausalLM
-    state = torch.get_rng_state()
-    try:
-        with quiet_transformers():
-            model, report = factory.from_pretrained(
-                base.folder,
-                config=config,
-                dtype=torch.float32,
-                attn_implementation=attention,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BaseModelError(Problem(f"no {kind} language model can be built of it: {error}", base.folder)) from error
-    finally:
-        torch.set_rng_state(state)
+    model, report = from_base(factory, base, config, attention, what=f"{kind} language model")
     prefix = f"{model.base_model_prefix}."
-    lost = sorted(name for name in report["missing_keys"] if name.startswith(prefix))
-    if lost:
-        raise BaseModelError(
-            Problem(f"the file lacks {len(lost)} weights of the backbone, such as {', '.join(lost[:3])}", base.folder)
-        )
+    refuse_lost([name for name in report["missing_keys"] if name.startswith(prefix)], base)
     fresh = _fresh_head(model, sorted(report["missing_keys"]), base, seed)
     # the tied decoder is not new; a stored head trains only where a method says so
     declare(model, fresh_modules=fresh, task_type="CAUSAL_LM" if kind == "causal" else None)

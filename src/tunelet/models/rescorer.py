@@ -14,15 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from tunelet.base.errors import BaseModelError, Problem
 from tunelet.models.bases import Base
 from tunelet.models.declared import declare
 from tunelet.models.fingerprint import backbone_prefix
-from tunelet.models.quiet import quiet_transformers
+from tunelet.models.loading import from_base, refuse_lost
 
 #: The name of the head, which PEFT knows as one.
 HEAD = "score"
@@ -79,28 +77,8 @@ def build_rescorer(base: Base, *, attention: str = "sdpa") -> RescorerForSequenc
     pooled = (
         {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta", "camembert") else {}
     )
-    state = torch.get_rng_state()
-    try:
-        with quiet_transformers():
-            backbone, report = AutoModel.from_pretrained(
-                base.folder,
-                config=config,
-                dtype=torch.float32,
-                attn_implementation=attention,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                **pooled,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise BaseModelError(Problem(f"no rescorer can be built of it: {error}", base.folder)) from error
-    finally:
-        torch.set_rng_state(state)
-    lost = sorted(name for name in report["missing_keys"] if "pooler." not in name)
-    if lost:
-        raise BaseModelError(
-            Problem(f"the file lacks {len(lost)} weights of the backbone, such as {', '.join(lost[:3])}", base.folder)
-        )
+    backbone, report = from_base(AutoModel, base, config, attention, what="rescorer", **pooled)
+    refuse_lost([name for name in report["missing_keys"] if "pooler." not in name], base)
     model = RescorerForSequenceClassification(backbone, backbone_prefix(config) or "backbone")
     declare(model, fresh_modules=(HEAD,), task_type="SEQ_CLS")
     return model.eval()

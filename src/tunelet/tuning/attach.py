@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
@@ -53,8 +54,13 @@ def attach_stored(
     return tuned.eval(), notes
 
 
-def load_whole(folder: Path, attention: str, refusals: Refusals) -> nn.Module:
+def load_whole(
+    folder: Path, attention: str, refusals: Refusals, factory: Any = AutoModelForSequenceClassification
+) -> nn.Module:
     """The whole model in `folder`, fp32, in evaluation mode.
+
+    Args:
+        factory: the class of transformers that builds it.
 
     Raises:
         AdapterError: weights are missing, too many, or do not fit the config.
@@ -62,7 +68,7 @@ def load_whole(folder: Path, attention: str, refusals: Refusals) -> nn.Module:
     state = torch.get_rng_state()
     try:
         with quiet_transformers():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
+            model, report = factory.from_pretrained(
                 folder,
                 dtype=torch.float32,
                 attn_implementation=attention,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tunelet.base.errors import AdapterError, Problem
 from tunelet.base.files import sha256_file
 from tunelet.models.bases import Base
-from tunelet.tuning.manifest import NAME, Manifest
+from tunelet.tuning.manifest import NAME, Manifest, Stated
 from tunelet.tuning.method import ADAPTER
 from tunelet.tuning.probes import Probe, worst_difference
 
@@ -47,7 +47,7 @@ class Refusals:
         self._overridden += map(str, problems)
 
 
-def file_problems(folder: Path, manifest: Manifest) -> list[Problem]:
+def file_problems(folder: Path, manifest: Stated) -> list[Problem]:
     """Files that are missing or not what was saved."""
     problems = []
     for name, entry in manifest.files.items():
@@ -79,7 +79,7 @@ def label_problems(folder: Path, manifest: Manifest, stored: Sequence[str] | Non
     return [Problem(message, folder / NAME, field="task.labels", hint="the order is that of the model's outputs")]
 
 
-def base_problems(folder: Path, manifest: Manifest, base: Base) -> list[Problem]:
+def base_problems(folder: Path, manifest: Stated, base: Base) -> list[Problem]:
     """The base and its tokenizer against those of the training."""
     problems = []
     if base.fingerprint != manifest.base.fingerprint:
@@ -97,7 +97,7 @@ def base_problems(folder: Path, manifest: Manifest, base: Base) -> list[Problem]
     return problems
 
 
-def tokenizer_problem(folder: Path, manifest: Manifest, name: str, found: str) -> Problem:
+def tokenizer_problem(folder: Path, manifest: Stated, name: str, found: str) -> Problem:
     """A tokenizer that is not the training's."""
     return Problem(
         f"the tokenizer of the training ({manifest.base.name!r}) has sha256 {manifest.base.tokenizer_sha256[:16]}, "
@@ -107,7 +107,7 @@ def tokenizer_problem(folder: Path, manifest: Manifest, name: str, found: str) -
     )
 
 
-def scaling_problems(folder: Path, manifest: Manifest, model: nn.Module) -> list[Problem]:
+def scaling_problems(folder: Path, manifest: Stated, model: nn.Module) -> list[Problem]:
     """The numbers that multiply the updates, as saved and as the loaded modules have them."""
     now = scalings(model)
     problems = []
@@ -125,7 +125,7 @@ def scaling_problems(folder: Path, manifest: Manifest, model: nn.Module) -> list
     return problems
 
 
-def seal_problems(folder: Path, manifest: Manifest) -> list[Problem]:
+def seal_problems(folder: Path, manifest: Stated) -> list[Problem]:
     """Whether anything in `tunelet.json` was edited that no other check compares."""
     expected = manifest.expected_seal()
     if expected == manifest.seal:
@@ -134,7 +134,7 @@ def seal_problems(folder: Path, manifest: Manifest) -> list[Problem]:
     return [Problem(message, folder / NAME, field="seal", hint=_COPY_AGAIN)]
 
 
-def probe_problems(folder: Path, manifest: Manifest, now: Sequence[Probe]) -> list[Problem]:
+def probe_problems(folder: Path, manifest: Stated, now: Sequence[Probe]) -> list[Problem]:
     """The logits of the probe texts, as saved and now."""
     worst = worst_difference(manifest.probes, now)
     if worst <= manifest.tolerance:

@@ -106,7 +106,7 @@ def save_adapter(
             trainable_parameters=counts.trainable,
             total_parameters=counts.total,
             files={
-                path.relative_to(part).as_posix(): _entry(path) for path in sorted(part.rglob("*")) if path.is_file()
+                path.relative_to(part).as_posix(): file_entry(path) for path in sorted(part.rglob("*")) if path.is_file()
             },
             probes=run_probes(copy, base.tokenizer, max_length=base.max_length),
             scores=None if scores is None else dict(scores),
@@ -130,7 +130,7 @@ def load_adapter(folder: Path | str, *, base: str | None = None, force: bool = F
         BaseModelError: the base is not found.
     """
     folder = Path(folder)
-    _refuse_no_adapter(folder)
+    refuse_no_adapter(folder)
     refusals = Refusals(force)
     if not (folder / manifest.NAME).is_file():
         found = plain.load_plain(folder, base, refusals)
@@ -144,7 +144,7 @@ def load_adapter(folder: Path | str, *, base: str | None = None, force: bool = F
         return _load_model(folder, told, refusals)
     tensors, notes = stored.read_tensors(folder / stored.WEIGHTS)
     refusals.refuse(checks.label_problems(folder, told, stored.labels_in(notes), stored.WEIGHTS))
-    known = _find_base(folder, told, base)
+    known = find_base(folder, told, base)
     refusals.refuse(checks.base_problems(folder, told, known))
     classifier = build_classifier(known, told.to_task(), attention=told.attention)
     model, _ = attach_stored(classifier, folder, tensors, refusals)
@@ -157,7 +157,8 @@ def adapter_bytes(folder: Path) -> int:
     return folder_bytes(folder)
 
 
-def _entry(path: Path) -> manifest.FileEntry:
+def file_entry(path: Path) -> manifest.FileEntry:
+    """A file of a folder, as its manifest lists it."""
     return manifest.FileEntry(sha256=sha256_file(path), bytes=path.stat().st_size)
 
 
@@ -196,7 +197,12 @@ def _answering(
     return LoadedAdapter(model, tokenizer, told.to_task(), told.max_length, base, told, (), refusals.overridden)
 
 
-def _find_base(folder: Path, told: Manifest, base: str | None) -> Base:
+def find_base(folder: Path, told: manifest.Stated, base: str | None) -> Base:
+    """The base that a folder needs: where `base` says, or where its manifest does.
+
+    Raises:
+        BaseModelError: it is not there.
+    """
     revision = told.base.revision if base is None else None
     try:
         return load_base(ModelSettings(base=base or told.base.name, revision=revision, max_length=told.max_length))
@@ -205,7 +211,12 @@ def _find_base(folder: Path, told: Manifest, base: str | None) -> Base:
         raise BaseModelError([*error.problems, Problem(needs, folder, hint="say where it is with base=...")]) from error
 
 
-def _refuse_no_adapter(folder: Path) -> None:
+def refuse_no_adapter(folder: Path) -> None:
+    """Refuse a folder that is none, holds no adapter, or lost its `tunelet.json`.
+
+    Raises:
+        AdapterError: it is so.
+    """
     if not folder.is_dir():
         raise AdapterError(Problem("no such folder", folder, hint="give the folder that a run or PEFT saved"))
     listed = read_json(folder / MANIFEST).get("files", {}) if (folder / MANIFEST).is_file() else {}

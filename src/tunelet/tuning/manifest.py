@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,6 +25,8 @@ from tunelet.tuning.probes import TOLERANCE, Probe
 
 NAME = "tunelet.json"
 FORMAT = 1
+#: the section that tells what a folder is for -> that kind of model
+PURPOSES = {"task": "a classifier", "language": "a language model"}
 _READ_FIRST = "save the adapter again; a manifest is not meant to be edited"
 
 
@@ -61,14 +63,13 @@ class FileEntry(Settings):
     bytes: int = Field(ge=0, description="size")
 
 
-class Manifest(Settings):
-    """The content of `tunelet.json`."""
+class Stated(Settings):
+    """What `tunelet.json` says of any model; what it is for is said by a class of its kind."""
 
     format: Literal[1] = Field(description="version of this layout")
     kind: Literal["adapter", "model"] = Field(description="an adapter for a base, or a whole fine-tuned model")
     method: str = Field(description="tuning method")
     base: BaseEntry = Field(description="what it was trained on")
-    task: TaskEntry = Field(description="what it does")
     max_length: int = Field(ge=1, description="longest input in tokens")
     attention: str = Field(description="attention kernel of the run")
     scaling: dict[str, float] = Field(description="the number that multiplies each module's update")
@@ -80,6 +81,20 @@ class Manifest(Settings):
     scores: dict[str, Any] | None = Field(description="metrics of the run, as given")
     seal: str = Field("", description="hex sha256 over all the rest")
 
+    def sealed(self) -> Self:
+        """The same with its seal."""
+        return self.model_copy(update={"seal": self.expected_seal()})
+
+    def expected_seal(self) -> str:
+        """Hash over every field but the seal. Labels, weights' hashes and scaling are bound together by it."""
+        return digest(self.model_dump(mode="json", exclude={"seal"}))
+
+
+class Manifest(Stated):
+    """The content of a classifier's `tunelet.json`."""
+
+    task: TaskEntry = Field(description="what it does")
+
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels, in order."""
@@ -90,13 +105,8 @@ class Manifest(Settings):
         labels = tuple(Label(label.name, label.definition) for label in self.task.labels)
         return Task(self.task.name, self.task.description, labels, self.task.multi_label, self.task.metric)
 
-    def sealed(self) -> Manifest:
-        """The same with its seal."""
-        return self.model_copy(update={"seal": self.expected_seal()})
 
-    def expected_seal(self) -> str:
-        """Hash over every field but the seal. Labels, weights' hashes and scaling are bound together by it."""
-        return digest(self.model_dump(mode="json", exclude={"seal"}))
+S = TypeVar("S", bound=Stated)
 
 
 def task_entry(task: Task) -> TaskEntry:
@@ -111,10 +121,18 @@ def task_entry(task: Task) -> TaskEntry:
 
 
 def read_manifest(folder: Path) -> Manifest:
+    """Read the `tunelet.json` of a classifier; see `read_stated`."""
+    return read_stated(folder, Manifest)
+
+
+def read_stated(folder: Path, kind: type[S]) -> S:
     """Read `folder`/tunelet.json.
 
+    Args:
+        kind: what the folder should hold.
+
     Raises:
-        AdapterError: it is not JSON, of a later format, or lacks a key; every problem is named.
+        AdapterError: it is not JSON, of a later format, of another kind, or lacks a key; every problem is named.
     """
     path = folder / NAME
     try:
@@ -130,18 +148,23 @@ def read_manifest(folder: Path) -> Manifest:
         raise AdapterError(
             Problem(f"format {version}; this Tunelet reads formats up to {FORMAT}", path, hint="pip install -U tunelet")
         )
+    # the section that says what a folder is for tells its kind; without one it is a damaged one of the kind asked for
+    wanted = next(name for name in PURPOSES if name in kind.model_fields)
+    other = next((name for name in PURPOSES if name in values), wanted)
+    if other != wanted:
+        raise AdapterError(Problem(f"{folder} holds {PURPOSES[other]}, expected {PURPOSES[wanted]}", path))
     try:
-        return Manifest.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise AdapterError([_problem(item, path) for item in error.errors()]) from None
+        raise AdapterError([_problem(item, path, kind) for item in error.errors()]) from None
 
 
-def _problem(item: Any, path: Path) -> Problem:
+def _problem(item: Any, path: Path, kind: type[Stated]) -> Problem:
     field = ".".join(str(part) for part in item["loc"])
     if item["type"] == "missing":
         return Problem("this key is missing", path, field=field, hint=_READ_FIRST)
     if item["type"] == "extra_forbidden":
-        near = suggest(str(item["loc"][-1]), Manifest.model_fields)
+        near = suggest(str(item["loc"][-1]), kind.model_fields)
         meant = f"; did you mean {near!r}?" if near else ""
         return Problem(f"unknown key{meant}", path, field=field, hint=_READ_FIRST)
     return Problem(f"{item['msg']}, found {item['input']!r}"[:300], path, field=field, hint=_READ_FIRST)

@@ -83,7 +83,7 @@ def rank_log(model: nn.Module) -> list[dict[str, Any]]:
 
 def attach_warmup(model: nn.Module, settings: TuningSettings, plan: Plan) -> Attached:
     """Attach a LoRA of the higher rank, scaled as one of rank r."""
-    high = settings.ranks.initial_rank or 4 * settings.r
+    high = settings.rank_schedule.initial_rank or 4 * settings.r
     tuned = attach_peft(
         model,
         settings,
@@ -96,7 +96,7 @@ def attach_warmup(model: nn.Module, settings: TuningSettings, plan: Plan) -> Att
             **common,
         ),
     )
-    after = max(1, min(plan.total_steps, round(settings.ranks.cut_at * plan.total_steps)))
+    after = max(1, min(plan.total_steps, round(settings.rank_schedule.cut_at * plan.total_steps)))
     setattr(tuned, _SCHEDULE, Schedule(settings.r, cut_after=after))
     return Attached(tuned)
 
@@ -191,7 +191,7 @@ def attach_by_layer(model: nn.Module, settings: TuningSettings, plan: Plan) -> A
             layers[path] = int(found[1])
     if not layers:
         raise InputError(Problem("no target is in a numbered layer", field="targets", hint="method: lora"))
-    ranks = ranks_by_layer(settings.r, settings.ranks.spread, max(layers.values()) + 1)
+    ranks = ranks_by_layer(settings.r, settings.rank_schedule.spread, max(layers.values()) + 1)
     pattern = {path: ranks[layer] for path, layer in layers.items()}
     alphas = {path: _whole(settings.alpha * rank / settings.r) for path, rank in pattern.items()}
     attached = attach_lora(model, settings, plan, rank_pattern=pattern, alpha_pattern=alphas)

@@ -117,7 +117,7 @@ class TuningSettings(Settings):
     lora_plus_ratio: float = Field(16.0, ge=1, description="lora+: learning rate of B over that of A")
     vera_initial: float = Field(0.1, gt=0, description="vera: first value of the scaling vector d")
     adalora: AdaLoraSettings = Field(default_factory=AdaLoraSettings, description="adalora: the rank schedule")
-    ranks: RankSettings = Field(
+    rank_schedule: RankSettings = Field(
         default_factory=RankSettings, description="warmup-rank and mixed-by-layer: which ranks there are"
     )
 
@@ -161,9 +161,9 @@ class TuningSettings(Settings):
 
     @model_validator(mode="after")
     def _rank_can_be_cut(self) -> TuningSettings:
-        high = self.ranks.initial_rank
+        high = self.rank_schedule.initial_rank
         if self.method == "warmup-rank" and high is not None and high <= self.r:
-            raise ValueError(f"ranks.initial_rank is {high}; it must be above r = {self.r}, the rank after the cut")
+            raise ValueError(f"rank_schedule.initial_rank is {high}; it must be above r = {self.r}, the rank after the cut")
         return self
 
     @property
