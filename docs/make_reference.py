@@ -31,10 +31,15 @@ _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most", "min
 def tables() -> dict[str, str]:
     """Every table by its name."""
     # imported here: a module of `docs` that is only looked at should not need the package
+    from tunelet.data.plain_text import PlainTextSettings
+    from tunelet.data.recognisers.settings import SphinxSettings
     from tunelet.data.settings import DataSettings
     from tunelet.models.settings import ModelSettings
-    from tunelet.report import result_schema
+    from tunelet.report import adapt_lm_schema, rescore_schema, result_schema
+    from tunelet.systems.adapt_lm_recipe import AdaptLmRecipe, LanguageSettings
     from tunelet.systems.classify_recipe import ClassifyRecipe, RunBlock
+    from tunelet.systems.rescore_data import RescoreDataSettings
+    from tunelet.systems.rescore_recipe import NGramSettings, RescoreRecipe, ScorerSettings
     from tunelet.training.settings import BatchSettings, TrainingSettings
     from tunelet.tuning.settings import AdaLoraSettings, RankSettings, TuningSettings
 
@@ -48,8 +53,19 @@ def tables() -> dict[str, str]:
         "recipe.training": keys(TrainingSettings),
         "recipe.training.batch": keys(BatchSettings),
         "recipe.runs": keys(RunBlock),
+        "adapt-lm": keys(AdaptLmRecipe),
+        "adapt-lm.data": keys(PlainTextSettings),
+        "adapt-lm.language": keys(LanguageSettings),
+        "adapt-lm.scores": keys(adapt_lm_schema.LanguageScores, values=False),
         "result.run": keys(result_schema.Run, values=False),
         "result.resources": keys(result_schema.Resources, values=False),
+        "rescore": keys(RescoreRecipe),
+        "rescore.data": keys(RescoreDataSettings),
+        "rescore.scorer": keys(ScorerSettings),
+        "rescore.ngram": keys(NGramSettings),
+        "rescore.first_pass": keys(SphinxSettings),
+        "rescore.set": keys(rescore_schema.WordErrors, values=False),
+        "rescore.way": keys(rescore_schema.Way, values=False),
         "methods.targets": _targets(),
     }
     return found | _manifest() | {f"cli.{name}": table for name, table in _commands()}

@@ -14,7 +14,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 #: keywords that refuse nothing
-NOTES = {"$schema", "$defs", "title", "description", "default", "properties", "prefixItems"}
+NOTES = {"$schema", "$defs", "title", "description", "default", "properties", "prefixItems", "then"}
 
 
 def faults(value: Any, schema: dict[str, Any], place: str = "", root: dict[str, Any] | None = None) -> list[str]:
@@ -39,6 +39,15 @@ def _reference(value: Any, wanted: str, place: str, root: dict[str, Any], _: Any
 def _any_of(value: Any, wanted: list[Any], place: str, root: dict[str, Any], _: Any) -> list[str]:
     tried = [faults(value, one, place, root) for one in wanted]
     return [] if [] in tried else [f"{place}: {value!r} is none of {len(wanted)} possibilities"]
+
+
+def _all_of(value: Any, wanted: list[Any], place: str, root: dict[str, Any], _: Any) -> list[str]:
+    return [fault for one in wanted for fault in faults(value, one, place, root)]
+
+
+def _if(value: Any, wanted: Any, place: str, root: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    inside = [fault for key, one in wanted["properties"].items() for fault in faults(value.get(key), one, key, root)]
+    return [] if inside else faults(value, schema["then"], place, root)
 
 
 def _additional(value: Any, wanted: Any, place: str, root: dict[str, Any], schema: dict[str, Any]) -> list[str]:
@@ -77,6 +86,8 @@ KEYWORDS: dict[str, Any] = {
     "type": _type,
     "$ref": _reference,
     "anyOf": _any_of,
+    "allOf": _all_of,
+    "if": _if,
     "additionalProperties": _additional,
     "items": lambda *given: _items(*given) if isinstance(given[1], dict) else [],
     "required": _bound("required", lambda value, keys: set(keys) <= value.keys(), (dict,)),
@@ -88,5 +99,9 @@ KEYWORDS: dict[str, Any] = {
     "exclusiveMaximum": _bound("exclusiveMaximum", lambda value, most: value < most, NUMBERS),
     "minItems": _bound("minItems", lambda count, least: count >= least, (list,), len),
     "maxItems": _bound("maxItems", lambda count, most: count <= most, (list,), len),
+    "minProperties": _bound("minProperties", lambda count, least: count >= least, (dict,), len),
+    "propertyNames": lambda value, wanted, place, root, _: [
+        fault for key in (value if isinstance(value, dict) else ()) for fault in faults(key, wanted, place, root)
+    ],
     "minLength": _bound("minLength", lambda count, least: count >= least, (str,), len),
 }

@@ -11,7 +11,10 @@ import pytest
 from tunelet.base.errors import DataError, MissingExtraError
 from tunelet.data.homophones import WordCounts, build_homophones, count_files, count_words, load_pronunciations
 
-NOVEL = ["I'll see the sea with Abel, who is able; the BEE and 'I' be...", "don’t see, sea--be able: dont bee, plan b"] * 5
+NOVEL = [
+    "I'll see the sea with Abel, who is able; the BEE and 'I' be...",
+    "don’t see, sea--be able: dont bee, plan b",
+] * 5
 
 
 def test_counting_leaves_out_what_stands_in_capitals_but_not_the_first_person() -> None:

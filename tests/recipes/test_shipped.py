@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from toy import toy_base, toy_texts
-from tunelet.report.result_schema import validate
+from tunelet.report.result_schema import model_of, validate, validate_as
 from tunelet.systems import load_recipe, run_recipe
 from tunelet.systems.recipes import shipped_recipes
 
@@ -23,7 +23,12 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def of_system(system: str) -> list[str]:
+    """Names of the shipped recipes of a system."""
+    return [name for name in sorted(shipped_recipes()) if load_recipe(name).system == system]
+
+
+@pytest.mark.parametrize("name", of_system("classify"))
 def test_recipe_runs_at_toy_size(name: str, tmp_path: Path) -> None:
     base, data = toy_base(tmp_path / "base"), toy_texts(tmp_path / "data", train=12, other=6)
     recipe = load_recipe(name, [*SMALL, f"model.base={base}"])
@@ -33,6 +38,23 @@ def test_recipe_runs_at_toy_size(name: str, tmp_path: Path) -> None:
     assert result["finished"]
     assert [run["name"] for run in result["runs"]] == result["planned"] == [run.name for run in recipe.runs]
     assert all(run["metrics"]["test"]["n"] == 6 for run in result["runs"])
+    assert (folder / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", of_system("adapt-lm"))
+def test_adapt_lm_recipe_runs_at_toy_size(name: str, tmp_path: Path) -> None:
+    base, books = toy_base(tmp_path / "base"), tmp_path / "books"
+    books.mkdir()
+    for book in ("one", "two", "three"):
+        said = "We felt happy today. The dog was cross at home. She loved my letter. "
+        (books / f"{book}.txt").write_text(said * 4, encoding="utf-8")
+    recipe = load_recipe(name, [*SMALL, "training.batch.tokens=null", f"model.base={base}"])
+    folder = run_recipe(recipe, data_dir=books, out=tmp_path / "out")
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    validate_as(model_of(result["system"]), result)
+    assert result["finished"]
+    assert [run["name"] for run in result["runs"]] == result["planned"] == [run.name for run in recipe.runs]
+    assert all(run["metrics"]["test"]["sentences"] == 12 for run in result["runs"])
     assert (folder / "report.html").stat().st_size > 10_000
 
 

@@ -69,7 +69,7 @@ def test_all_problems_of_a_result_at_once(folder: Path) -> None:
     _edit(folder, lambda result: (result.pop("machine"), result["runs"][0].pop("hash"), result["data"].pop("task")))
     with pytest.raises(InputError) as caught:
         read_sweep(folder)
-    assert [problem.field for problem in caught.value.problems] == ["data.task", "machine", "runs[0].hash"]
+    assert [problem.field for problem in caught.value.problems] == ["machine", "data.task", "runs[0].hash"]
 
 
 def test_unknown_fields_are_kept_for_later_versions(folder: Path) -> None:

@@ -179,3 +179,12 @@ def test_the_report_of_a_group_is_whole(toy: Toy) -> None:
     rows = json.loads((toy.out / "result.json").read_text(encoding="utf-8"))["runs"]
     assert all(row["resources"]["train_seconds"] > 0 and row["resources"]["steps"] == 6 for row in rows)
     assert (toy.out / "report.html").is_file()
+
+
+def test_the_report_says_whose_times_are_shares(toy: Toy) -> None:
+    alone = toy.fresh(toy.out.parent / "alone")
+    toy.run(together=2, only="qv*")
+    alone.run(only="qv*")
+    sentence = "their share of each common step"
+    assert sentence in (toy.out / "report.md").read_text(encoding="utf-8")
+    assert sentence not in (alone.out / "report.md").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import Annotated
 
@@ -16,7 +15,8 @@ def check(
     override: Overrides = None,
     data: DataDir = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON Schema of a recipe and do nothing else.")
+        bool,
+        typer.Option("--schema", help="Print the JSON Schema of recipes, or of RECIPE's system, and do nothing else."),
     ] = False,
     estimate: Annotated[bool, typer.Option(help="Load the base and time a few steps.")] = True,
     json_file: JsonFile = None,
@@ -33,15 +33,11 @@ def check(
 
       tunelet check --schema > recipe.schema.json
     """
-    from tunelet.systems import SCHEMAS, load_recipe
+    from tunelet.systems import load_recipe, recipe_schema
 
     if schema:
-        schemas = {name: importlib.import_module(module).json_schema() for name, module in SCHEMAS.items()}
-        typer.echo(
-            json.dumps(
-                next(iter(schemas.values())) if len(schemas) == 1 else {"oneOf": list(schemas.values())}, indent=2
-            )
-        )
+        system = load_recipe(recipe, override or []).system if recipe else None
+        typer.echo(json.dumps(recipe_schema(system), indent=2))
         return
     if not recipe:
         raise typer.BadParameter("give a RECIPE, or --schema")

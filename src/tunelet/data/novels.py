@@ -26,6 +26,8 @@ from tunelet.base.files import digest, sha256_file, write_atomic
 #: To be raised when the same text would become other sentences.
 _VERSION = 1
 Numbers = Literal["keep", "drop"]
+#: Books, whose sentences are looked for; or files with a sentence a line.
+Layout = Literal["books", "lines"]
 
 _SPOKEN = {"mr": "mister", "mrs": "missus", "messrs": "messieurs", "dr": "doctor", "st": "saint"}
 #: Words whose full stop ends no sentence, beside the titles above.
@@ -69,7 +71,9 @@ def normalise(text: str) -> str:
     return " ".join(text.split())
 
 
-def sentence_file(files: Sequence[Path], cache_dir: Path, *, numbers: Numbers = "drop") -> Path:
+def sentence_file(
+    files: Sequence[Path], cache_dir: Path, *, numbers: Numbers = "drop", layout: Layout = "books"
+) -> Path:
     """The sentences of `files` in one text file, one a line, made once.
 
     Its name holds the hash of the books' contents and of how they were read.
@@ -82,10 +86,11 @@ def sentence_file(files: Sequence[Path], cache_dir: Path, *, numbers: Numbers = 
     problems = [Problem("no such file", path) for path in files if not path.is_file()]
     if problems:
         raise DataError(problems)
-    key = digest([_VERSION, numbers, [sha256_file(path) for path in files]])
+    how = [numbers] if layout == "books" else [numbers, layout]
+    key = digest([_VERSION, *how, [sha256_file(path) for path in files]])
     target = cache_dir / f"sentences-{key[:32]}.txt"
     if not target.is_file():
-        write_atomic(target, "".join(f"{line}\n" for path in files for line in _read(path, numbers)))
+        write_atomic(target, "".join(f"{line}\n" for path in files for line in _read(path, numbers, layout)))
     return target
 
 
@@ -96,10 +101,14 @@ def read_lines(path: Path) -> Iterator[str]:
             yield line.rstrip("\n")
 
 
-def _read(path: Path, numbers: Numbers) -> Iterator[str]:
+def _read(path: Path, numbers: Numbers, layout: Layout) -> Iterator[str]:
     try:
         with open(path, encoding="utf-8") as file:
-            yield from sentences(file, numbers=numbers)
+            if layout == "books":
+                yield from sentences(file, numbers=numbers)
+            else:
+                said = (normalise(line) for line in file)
+                yield from (line for line in said if line and not (numbers == "drop" and _DIGIT.search(line)))
     except UnicodeDecodeError:
         line = next(i for i, raw in enumerate(path.read_bytes().split(b"\n"), start=1) if not _is_utf8(raw))
         raise DataError(Problem("not UTF-8", path, line, hint="convert the file to UTF-8")) from None

@@ -63,7 +63,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Headline:
-    """The best setting by validation and what it cost; `paper` is the published score to put beside it, or ""."""
+    """The best setting by validation and what it cost; `paper` is the published score to put beside it, or "".
+
+    `accuracy` is what `measure` says, in `unit`: of other systems than `classify`, another score.
+    """
 
     group: str
     chosen_by: str
@@ -73,6 +76,8 @@ class Headline:
     paper_label: str
     verdict: str
     costs: tuple[tuple[str, str, str], ...]
+    measure: str = "test accuracy"
+    unit: str = " %"
 
 
 @dataclass(frozen=True)

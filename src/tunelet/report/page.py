@@ -11,15 +11,21 @@ Example:
 
 from __future__ import annotations
 
+import importlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
-from tunelet.base.files import write_atomic
+from tunelet.base.errors import DamagedFileError
+from tunelet.base.files import read_json, write_atomic
 from tunelet.report.content import Report, make_report
 from tunelet.report.results import read_sweep
+
+#: system -> the module whose `make` gathers its report; of all others, `content` does
+CONTENTS = {"adapt-lm": "tunelet.report.adapt_lm", "rescore": "tunelet.report.rescore"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ def build_report(folder: Path) -> ReportFiles:
         InputError: `result.json` or a file of a run is missing or wrong; file, line and field are named.
     """
     folder = Path(folder)
-    report = make_report(read_sweep(folder))
+    report = _gathered(folder)
     paths = []
     for name, text in report.csv.items():
         paths.append(folder / "csv" / f"{name}.csv")
@@ -49,6 +55,18 @@ def build_report(folder: Path) -> ReportFiles:
     write_atomic(folder / "report.md", render_markdown(report))
     write_atomic(folder / "report.html", render_html(report))
     return ReportFiles(folder / "report.html", folder / "report.md", tuple(paths))
+
+
+def _gathered(folder: Path) -> Report:
+    """What the report of the folder's system says."""
+    result = None
+    with suppress(DamagedFileError):  # missing or damaged: `read_sweep` says so
+        result = read_json(folder / "result.json")
+    module = CONTENTS.get(str(result.get("system"))) if isinstance(result, dict) else None
+    if module is not None:
+        found: Report = importlib.import_module(module).make(folder)
+        return found
+    return make_report(read_sweep(folder))
 
 
 def render_html(report: Report) -> str:

@@ -1,7 +1,8 @@
 """The shape of `result.json`, the file that tools read. Not here: what it means (`results.py`), or how it is written.
 
 The models say what must be there; fields they do not name are allowed, so that a later version may add some. A field
-that goes away, or changes its meaning, needs a new `schema` number.
+that goes away, or changes its meaning, needs a new `schema` number. What every system writes stands in `AnyRun` and
+`AnyResult`; `Run` and `Result` are those of `classify`, other systems have a module of their own (`OTHERS`).
 
 Example:
     >>> sorted(schema()["required"])[:4]
@@ -10,8 +11,9 @@ Example:
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,18 +26,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a result; may hold more than is named."""
+
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class Source(_Part):
+class Source(Part):
     """Where the data came from."""
 
     kind: Annotated[str, Field(description="recipe, argument, environment, hub or embedded")]
     location: Annotated[str, Field(description="folder, hub name, or name of the embedded sample")]
 
 
-class Data(_Part):
+class Data(Part):
     """The data of the sweep."""
 
     source: Source
@@ -46,14 +50,14 @@ class Data(_Part):
     multi_label: bool = False
 
 
-class Base(_Part):
+class Base(Part):
     """The pretrained model; known by its fingerprint, not by its name."""
 
     name: str
     fingerprint: str
 
 
-class Scores(_Part):
+class Scores(Part):
     """Scores of one split. Further floats and counts (MCC, ECE, confusion, ...) may stand beside these."""
 
     accuracy: Share
@@ -65,7 +69,7 @@ class Scores(_Part):
     ece: Share | None = None
 
 
-class Memory(_Part):
+class Memory(Part):
     """Bytes that one training step needs, by purpose."""
 
     parameters: Count
@@ -74,7 +78,7 @@ class Memory(_Part):
     saved_activations: Count
 
 
-class Resources(_Part):
+class Resources(Part):
     """What the run cost."""
 
     train_seconds: Annotated[float, Field(ge=0, description="training alone, without evaluation")]
@@ -93,8 +97,8 @@ class Resources(_Part):
     memory: Memory | None = None
 
 
-class Run(_Part):
-    """One finished run. Runs that differ only by their seed form a group."""
+class AnyRun(Part):
+    """One finished run of any system, without its scores. Runs that differ only by their seed form a group."""
 
     name: Annotated[str, Field(pattern=r"seed\d+$", description="<group>-seed<N>")]
     group: str
@@ -107,23 +111,31 @@ class Run(_Part):
     chosen: Annotated[
         list[str], Field(description="keys of `training` that the recipe left to the machine (auto): precision, frozen")
     ] = []
-    metrics: Annotated[dict[str, Scores], Field(description="scores of the best checkpoint by split")]
     resources: Resources
     best_step: int | None = None
+    together: Annotated[
+        int | None, Field(description="runs that trained with it in one process, itself counted; null: alone")
+    ] = None
     stopped: Annotated[str | None, Field(description="patience, epochs, ...")] = None
     started: str | None = None
     finished: str | None = None
 
 
-class Selection(_Part):
+class Run(AnyRun):
+    """A run of `classify`."""
+
+    metrics: Annotated[dict[str, Scores], Field(description="scores of the best checkpoint by split")]
+
+
+class Selection(Part):
     """How the best setting is chosen."""
 
     metric: str = "accuracy"
     split: Literal["validation"] = "validation"
 
 
-class Result(_Part):
-    """A whole sweep, finished or half-way."""
+class AnyResult(Part):
+    """A whole sweep of any system, finished or half-way, without its data and runs."""
 
     schema_: Annotated[int, Field(alias="schema", description="version of this format")]
     system: Annotated[str, Field(description="classify, ...")]
@@ -132,21 +144,49 @@ class Result(_Part):
     hash: Annotated[str, Field(description="hash of the recipe with its data and bases, on any machine")] = ""
     created: str
     finished: bool
-    data: Data
     machine: dict[str, Any]
     versions: dict[str, str | None]
     planned: Annotated[list[str], Field(description="names of all runs of the sweep, done or not")]
     selection: Selection = Selection()
+
+
+class Result(AnyResult):
+    """A sweep of `classify`."""
+
+    data: Data
     runs: list[Run]
 
 
+#: system -> module and model of its result, where it is not `Result`
+OTHERS = {
+    "adapt-lm": "tunelet.report.adapt_lm_schema:AdaptLmResult",
+    "rescore": "tunelet.report.rescore_schema:RescoreResult",
+}
+R = TypeVar("R", bound=AnyResult)
+
+
+def model_of(system: object) -> type[AnyResult]:
+    """The model of a system's result."""
+    module, _, name = OTHERS.get(str(system), "").partition(":")
+    found: type[AnyResult] = getattr(importlib.import_module(module), name) if module else Result
+    return found
+
+
 def schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of `result.json`."""
+    """JSON Schema (draft 2020-12) of the `result.json` of `classify`."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Result.model_json_schema(by_alias=True)}
 
 
 def validate(result: Any, file: Path | str | None = None) -> Result:
+    """`validate_as` the result of `classify`."""
+    return validate_as(Result, result, file)
+
+
+def validate_as(model: type[R], result: Any, file: Path | str | None = None) -> R:
     """Check a parsed `result.json` and give it types.
+
+    Args:
+        model: of the system that wrote it, as `model_of` tells.
 
     Raises:
         InputError: one problem for each field that is missing or wrong, with the file and the dotted field.
@@ -158,7 +198,7 @@ def validate(result: Any, file: Path | str | None = None) -> Result:
                     hint="read it with the Tunelet that wrote it, or run the recipe again")
         )  # fmt: skip
     try:
-        return Result.model_validate(result)
+        return model.model_validate(result)
     except ValidationError as error:
         raise InputError([_problem(entry, file) for entry in error.errors(include_url=False)]) from None
 

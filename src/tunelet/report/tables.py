@@ -97,6 +97,11 @@ def groups_table(groups: Sequence[Group], best: Group) -> Table:
     ]
     if kinds:
         notes.append(f"Peak memory: {', '.join(sorted(str(kind) for kind in kinds))}.")
+    if any(run.run.together for group in groups for run in group.runs):
+        notes.append(
+            "Some runs trained together in one process: their train time is their share of each common step, their"
+            " peak memory that of the whole process."
+        )
     return Table("All settings, best validation accuracy first", columns, tuple(rows), tuple(notes))
 
 

@@ -19,9 +19,17 @@ from tunelet.base.registry import unknown_name
 from tunelet.systems.recipes import LoadedRecipe, read_recipe
 
 #: system -> the module that builds it; imported on use, because it imports torch
-SYSTEMS = {"classify": "tunelet.systems.classify"}
+SYSTEMS = {
+    "classify": "tunelet.systems.classify",
+    "rescore": "tunelet.systems.rescore",
+    "adapt-lm": "tunelet.systems.adapt_lm",
+}
 #: system -> the module with its recipe's schema and the reading of its data, free of torch
-SCHEMAS = {"classify": "tunelet.systems.classify_recipe"}
+SCHEMAS = {
+    "classify": "tunelet.systems.classify_recipe",
+    "rescore": "tunelet.systems.rescore_recipe",
+    "adapt-lm": "tunelet.systems.adapt_lm_recipe",
+}
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
@@ -40,6 +48,29 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe
         message = "expected the key 'system'" if system is None else unknown_name("system", str(system), SCHEMAS)
         raise RecipeError(tree.problem(message, ("system",), hint="see `tunelet recipes` for recipes to start from"))
     return importlib.import_module(SCHEMAS[system]).expand(tree)  # type: ignore[no-any-return]
+
+
+def recipe_schema(system: str | None = None) -> dict[str, Any]:
+    """JSON Schema of the recipes of a system, or of all: then the key `system` tells which applies."""
+    if system is not None:
+        return importlib.import_module(SCHEMAS[system]).json_schema()  # type: ignore[no-any-return]
+    parts: dict[str, Any] = {}
+    rules = []
+    for name in SCHEMAS:
+        whole = recipe_schema(name)
+        parts |= whole.pop("$defs", {})  # what two systems share has one name and one content
+        del whole["$schema"]
+        parts[whole["title"]] = whole
+        chosen = {"properties": {"system": {"const": name}}, "required": ["system"]}
+        rules.append({"if": chosen, "then": {"$ref": f"#/$defs/{whole['title']}"}})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {"system": {"enum": list(SCHEMAS), "description": "which system runs the recipe"}},
+        "required": ["system"],
+        "allOf": rules,
+        "$defs": parts,
+    }
 
 
 def run_recipe(recipe: LoadedRecipe, *, data_dir: Path | None = None, **options: Any) -> Path:

@@ -43,6 +43,31 @@ def language_loss(model: Any, head: VocabularyHead, batch: dict[str, Tensor]) ->
     return head.loss(hidden.flatten(0, 1)[batch["asked"]], batch["targets"])
 
 
+@dataclass(frozen=True)
+class LanguageScores:
+    """How well a model foretells a split.
+
+    Attributes:
+        nats: sum of -log P over the tokens.
+        tokens: that were asked for and are in the vocabulary.
+        cut: that were asked for and are not.
+    """
+
+    nats: float
+    tokens: int
+    cut: int
+
+    @property
+    def loss(self) -> float:
+        """Nats a token."""
+        return self.nats / max(1, self.tokens)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss), bounded so that it is a number."""
+        return math.exp(min(self.loss, 700.0))
+
+
 @dataclass
 class LanguageObjective:
     """Loss and evaluation for the loop (`training.loop.Objective`).
@@ -77,17 +102,25 @@ class LanguageObjective:
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """``loss`` (nats a token) and ``perplexity`` on validation, over all tokens that are asked for and kept."""
-        text, total, tokens = self.splits["validation"], 0.0, 0
+        scores = self.score(model, "validation")
+        return {"loss": scores.loss, "perplexity": scores.perplexity}
+
+    def score(self, model: torch.nn.Module, split: str) -> LanguageScores:
+        """Scores on a held-out split, with masks that are the same every time."""
+        text, total, tokens, cut = self.splits[split], 0.0, 0, 0
         head, device = self._head(model), next(model.parameters()).device
+        # frozen weights that are held in bf16 do not multiply fp32 ones
+        half = any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
         with evaluating(model):
             for number, rows in enumerate(in_order(text.lengths, self.evaluation_size)):
-                made = self._made("validation", rows, numpy_stream(0, "validation masking", number))
+                made = self._made(split, rows, numpy_stream(0, "validation masking", number))
                 batch = {key: value.to(device) for key, value in made.items()}
                 count = int((head.places(batch["targets"]) >= 0).sum())
-                total += float(language_loss(model, head, batch)) * count
+                with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                    total += float(language_loss(model, head, batch)) * count
                 tokens += count
-        mean = total / max(1, tokens)
-        return {"loss": mean, "perplexity": math.exp(min(mean, 700.0))}
+                cut += len(batch["targets"]) - count
+        return LanguageScores(total, tokens, cut)
 
     def names(self, indices: NDArray[np.int64]) -> list[str]:
         """Numbers of the rows."""

@@ -139,7 +139,8 @@ class Loop:
         self.step = 0
         self.log = JsonlTracker(self.folder / "metrics.jsonl")
         self.checkpoints = CheckpointStore(self.folder / "state")
-        self.stopping = EarlyStopping(self.settings.patience, lower_is_better=self.settings.select == "loss")
+        lower = self.settings.select in ("loss", "wer")
+        self.stopping = EarlyStopping(self.settings.patience, lower_is_better=lower)
         self.average = WeightAverage(self.settings.average_decay)
         self.accelerator = _accelerator(self.settings.precision)
         self._model = self.accelerator.prepare_model(self.tuned.model)

@@ -106,7 +106,9 @@ def save_adapter(
             trainable_parameters=counts.trainable,
             total_parameters=counts.total,
             files={
-                path.relative_to(part).as_posix(): file_entry(path) for path in sorted(part.rglob("*")) if path.is_file()
+                path.relative_to(part).as_posix(): file_entry(path)
+                for path in sorted(part.rglob("*"))
+                if path.is_file()
             },
             probes=run_probes(copy, base.tokenizer, max_length=base.max_length),
             scores=None if scores is None else dict(scores),

@@ -159,7 +159,9 @@ def save_language_model(
             trainable_parameters=counts.trainable,
             total_parameters=counts.total,
             files={
-                path.relative_to(part).as_posix(): file_entry(path) for path in sorted(part.rglob("*")) if path.is_file()
+                path.relative_to(part).as_posix(): file_entry(path)
+                for path in sorted(part.rglob("*"))
+                if path.is_file()
             },
             probes=_probes(copy, base.tokenizer, kind, base.max_length),
             scores=None if scores is None else dict(scores),

@@ -163,7 +163,9 @@ class TuningSettings(Settings):
     def _rank_can_be_cut(self) -> TuningSettings:
         high = self.rank_schedule.initial_rank
         if self.method == "warmup-rank" and high is not None and high <= self.r:
-            raise ValueError(f"rank_schedule.initial_rank is {high}; it must be above r = {self.r}, the rank after the cut")
+            raise ValueError(
+                f"rank_schedule.initial_rank is {high}; it must be above r = {self.r}, the rank after the cut"
+            )
         return self
 
     @property

@@ -1,0 +1,152 @@
+"""Chooses the parts of one adaptation, ready to train, forecasts its cost with them, and counts its scores.
+
+Not here: what is done with the trained weights (`systems.adapt_lm`).
+
+Example:
+    >>> loop = build_loop(run, objective, base, folder, identity=run_hash)          # doctest: +SKIP
+    >>> for event in loop.events(): ...                                            # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tunelet.data.batching import LengthBucketBatches
+from tunelet.data.language_text import TokenisedText
+from tunelet.data.plain_text import TextPart
+from tunelet.models.bases import Base
+from tunelet.models.language import build_causal_lm, build_masked_lm
+from tunelet.systems.adapt_lm_recipe import sections
+from tunelet.systems.classify_training import make_optimizer
+from tunelet.systems.recipes import PlannedRun
+from tunelet.training.estimate import Estimate, estimate, pick_batches
+from tunelet.training.language_objective import LanguageObjective
+from tunelet.training.loop import Loop
+from tunelet.training.resources import ResourceMeter
+from tunelet.training.schedule import planned_steps
+from tunelet.training.settings import BatchSettings
+from tunelet.training.tracking import Tracker
+from tunelet.tuning.methods import prepare
+from tunelet.tuning.precision import freeze_in
+from tunelet.tuning.trainable import trainable_table
+
+
+def build_loop(
+    run: PlannedRun,
+    objective: LanguageObjective,
+    base: Base,
+    folder: Path,
+    *,
+    identity: str,
+    trackers: list[Tracker] | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Loop:
+    """Everything of a run: model, what trains in it, optimiser, batches, loop.
+
+    Args:
+        run: the planned run.
+        objective: its loss and evaluation.
+        base: what is adapted.
+        folder: the run's folder.
+        identity: hash of the run; a saved state of another is refused.
+        trackers: told of every logged row.
+        interrupted: asked after every step.
+    """
+    model_settings, language, tuning, training = sections(run)
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    batch = training.batch
+    lengths = objective.splits["train"].lengths
+    batches = LengthBucketBatches(lengths, batch.size, run.seed, pool_batches=batch.pool, tokens=batch.tokens)
+    steps = planned_steps(
+        batches.batches_per_epoch,
+        epochs=training.epochs,
+        accumulate=batch.accumulate,
+        max_steps=training.max_steps,
+    )
+    build = build_masked_lm if language.kind == "masked" else build_causal_lm
+    model = build(base, attention=model_settings.attention, seed=run.seed)
+    tuned = prepare(model, tuning, total_steps=steps, seed=run.seed)
+    if training.frozen == "bf16":
+        freeze_in(tuned.model, torch.bfloat16)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tuned.model.to(device)
+    tuned.use_fast_path(torch.bfloat16 if training.precision == "bf16" else torch.float32, seed=run.seed)
+    return Loop(
+        tuned=tuned,
+        optimizer=make_optimizer(tuned, training),
+        objective=objective,
+        batches=batches,
+        settings=training,
+        total_steps=steps,
+        folder=folder,
+        seed=run.seed,
+        identity=identity,
+        meter=ResourceMeter(device),
+        trackers=trackers or [],
+        interrupted=interrupted,
+    )
+
+
+def forecast(run: PlannedRun, objective: LanguageObjective, base: Base) -> Estimate:
+    """What a run will cost, from a few of its own steps; nothing stays."""
+    training = sections(run)[3]
+    train, validation = objective.splits["train"], objective.splits["validation"]
+    with tempfile.TemporaryDirectory() as folder:
+        loop = build_loop(run, objective, base, Path(folder), identity="forecast")
+        batches = [loop.batches.next() for _ in range(loop.batches.batches_per_epoch)]
+        padded = [_padded(train, rows) for rows in batches]
+        typical, largest = pick_batches(padded)
+        table = trainable_table(loop.tuned.model)
+        engine = loop.tuned.engine
+        found = estimate(
+            loop.tuned.model,
+            lambda: make_optimizer(loop.tuned, training),
+            loop.loss,
+            typical=batches[typical],
+            largest=batches[largest],
+            total_steps=loop.total_steps * training.batch.accumulate,
+            tokens_per_step=sum(padded) / len(padded),
+            evaluation_tokens=max(1, loop.total_steps // loop.evaluate_every) * int(validation.lengths.sum()),
+            least_steps=None if training.patience is None else (training.patience + 1) * loop.evaluate_every,
+            size=lambda rows: _padded(train, rows),
+            working=lambda: engine.tensors() if engine is not None else (),
+        )
+    return replace(found, parameters=table.total, trainable=table.trainable)
+
+
+def largest_batch(text: TokenisedText, batch: BatchSettings) -> NDArray[np.int64]:
+    """The longest rows, as many as a batch has."""
+    order = np.argsort(-text.lengths, kind="stable")
+    longest = int(text.lengths[order[0]])
+    return order[: batch.size if batch.tokens is None else max(1, batch.tokens // longest)]
+
+
+def split_metrics(objective: LanguageObjective, model: torch.nn.Module, split: str, part: TextPart) -> dict[str, Any]:
+    """Scores of a held-out split, as run.json holds them."""
+    scores, text = objective.score(model, split), objective.splits[split]
+    # every token that can be asked for: all but the first of a row, and of a masked model's the last
+    askable = len(text.ids) - (2 if objective.kind == "masked" else 1) * len(text)
+    return {
+        "loss": scores.loss,
+        "perplexity": scores.perplexity,
+        "word_perplexity": math.exp(min(700.0, scores.loss * askable / part.words)),
+        "tokens": scores.tokens,
+        "cut_tokens": scores.cut,
+        "sentences": part.sentences,
+        "words": part.words,
+    }
+
+
+def _padded(text: TokenisedText, rows: NDArray[np.int64]) -> int:
+    """Tokens of a batch with its padding."""
+    return len(rows) * int(text.lengths[rows].max())

@@ -1,0 +1,192 @@
+"""System `rescore`: a low-rank second pass over N-best lists against full fine-tuning and an n-gram model.
+
+It only chooses parts: lists -> n-gram scores -> a [CLS] scorer trained on lists -> weights that dev chooses -> word
+errors of the test sets. Not here: the sweep over runs (`systems.sweep`), the recipe's schema
+(`systems.rescore_recipe`), stages that runs share (`systems.rescore_stages`).
+
+The numbers of a run come from its adapter folder, loaded again in fp32; the test sets are scored once, after checkpoint
+and weights were chosen on dev.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunelet.base.errors import InputError, Problem
+from tunelet.base.files import folder_bytes
+from tunelet.evaluation.transcripts import list_quality
+from tunelet.models.bases import Base, load_base
+from tunelet.models.settings import ModelSettings
+from tunelet.systems import rescore_folder
+from tunelet.systems.jobs import Job
+from tunelet.systems.recipes import PlannedRun
+from tunelet.systems.rescore_data import RescoreData
+from tunelet.systems.rescore_recipe import sections
+from tunelet.systems.rescore_results import ScoredSet, choose_weights, measure, write_rows
+from tunelet.systems.rescore_stages import Stages
+from tunelet.systems.rescore_training import NETWORK, Trained, train
+from tunelet.training.checkpoint import CheckpointStore
+from tunelet.training.events import Note, Observer, RunStarted
+
+
+@dataclass
+class Context:
+    """Data of a recipe with their stages, and bases by name, loaded once.
+
+    Attributes:
+        data: all sets.
+        stages: what the runs share.
+    """
+
+    data: RescoreData
+    stages: Stages
+    _bases: dict[ModelSettings, Base] = field(default_factory=dict)
+
+    def run_hash(self, run: PlannedRun) -> str:
+        """See `systems.sweep.Context`."""
+        return run.hash(system="rescore", data=self.data.sha256, base=self._base_entry(run)["fingerprint"])
+
+    def data_facts(self) -> dict[str, Any]:
+        """See `systems.sweep.Context`."""
+        first = next(iter(self.data.locations.values()))
+        return {
+            "source": {"kind": self.data.kind, "location": first, "files": dict(self.data.locations)},
+            "sha256": self.data.sha256,
+            "task": "rescoring",
+            "labels": [],
+            "splits": self.data.sizes,
+            "normalise": self.data.normalise,
+            "sound": bool(self.data.spoken),
+            "text": [path.name for path in self.data.text],
+        }
+
+    def audit(self) -> dict[str, Any]:
+        """See `systems.sweep.Context`: how good the lists are; nothing is recognised for it."""
+        findings, quality = [], {}
+        for name, lists in self.data.lists.items():
+            found = list_quality(lists, self.stages.normalise, self.stages.table(name))
+            quality[name] = found.to_json()
+            if found.first_pass.errors == found.oracle.errors:
+                message = f"{name}: no list has a better hypothesis than its first, so rescoring can only do harm"
+                findings.append({"severity": "warning", "message": message})
+            if any(one.speaker is None for one in lists):
+                message = f"{name}: not every speaker is known, so there are no intervals over speakers"
+                findings.append({"severity": "note", "message": message})
+        return {"findings": findings, "quality": quality}
+
+    def base(self, run: PlannedRun) -> Base:
+        """The base of a run."""
+        settings = sections(run)[0]
+        if settings not in self._bases:
+            self._bases[settings] = load_base(settings)
+        return self._bases[settings]
+
+    def execute(
+        self,
+        run: PlannedRun,
+        folder: Path,
+        run_hash: str,
+        observer: Observer,
+        interrupted: Callable[[], bool],
+        place: tuple[int, int],
+    ) -> dict[str, Any]:
+        """Train the scorer if there is one, choose weights on dev, measure every set; what run.json holds."""
+        started, (_, scorer, ngram, tuning, _) = _now(), sections(run)
+        self.stages.interrupted = interrupted
+        features = {name: self.stages.features(name, ngram) for name in ("dev", *self.data.tests)}
+        told: Trained | None = None
+        network = folder / NETWORK
+        if scorer.kind == "none":
+            observer(RunStarted(run.name, *place, 0, 0))
+        else:
+            dev = self._scored("dev", features)
+            told = train(run, self.stages, self.base(run), dev, folder, run_hash, observer, interrupted, place)
+            features = {name: own | {"scorer": told.score(name)} for name, own in features.items()}
+        found = {name: self._scored(name, features) for name in features}
+        chosen = choose_weights(found["dev"], seed=run.seed)
+        weights = {way: dict(one.weights) for way, one in chosen.items()}
+        final = list(weights)[-1]
+        with_ngram = self.stages.ngram_file(ngram) if "ngram" in weights[final] else None
+        recipe = rescore_folder.Recipe(
+            normalise=self.data.normalise,
+            weights=weights[final],
+            overlong=scorer.overlong,
+            first_pass=self.data.first_pass,
+        )
+        rescore_folder.save(
+            folder / "adapter", recipe, ngram=with_ngram, scorer=network if "scorer" in weights[final] else None
+        )
+        shutil.rmtree(network, ignore_errors=True)
+        for name, one in found.items():
+            write_rows(folder / "rescored" / f"{name}.jsonl", one, weights[final])
+        return {
+            "name": run.name,
+            "group": run.group,
+            "method": "none" if scorer.kind == "none" else tuning.method,
+            "seed": run.seed,
+            "hash": run_hash,
+            "base": self._base_entry(run),
+            "settings": {key: section.model_dump(mode="json") for key, section in run.settings.items()},
+            "best_step": told and told.best_step,
+            "stopped": told and told.stopped,
+            "ranks": told.ranks if told else [],
+            "weights": {way: one.to_json() for way, one in chosen.items()},
+            "metrics": {name: measure(one, weights, seed=run.seed) for name, one in found.items()},
+            "resources": (told.resources if told else _NOTHING) | {"folder_bytes": folder_bytes(folder / "adapter")},
+            "started": started,
+            "finished": _now(),
+        }
+
+    def together(self, run: PlannedRun) -> str | None:
+        """See `systems.sweep.Context`: these runs train alone."""
+        return None
+
+    def execute_together(
+        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
+    ) -> Iterator[tuple[Job, dict[str, Any]]]:
+        """See `systems.sweep.Context`."""
+        raise InputError(Problem("runs of rescore cannot train together", hint="run without --together"))
+
+    def tidy(self, run: PlannedRun, folder: Path) -> None:
+        """See `systems.sweep.Context`."""
+        if not sections(run)[4].keep_states:
+            CheckpointStore(folder / "state").clear()
+
+    def summary(self, result: dict[str, Any]) -> str:
+        """See `systems.sweep.Context`."""
+        said = []
+        for name in self.data.tests:
+            found = result["metrics"][name]
+            said.append(f"{name} {found['wer_first_pass']:.2%} -> {found['wer_rescored']:.2%}")
+        return f"word errors: {', '.join(said)}; {result['resources']['train_seconds']:.0f} s of training"
+
+    def _scored(self, name: str, features: dict[str, dict[str, Any]]) -> ScoredSet:
+        return ScoredSet(self.stages.lists(name), self.stages.table(name), features[name])
+
+    def _base_entry(self, run: PlannedRun) -> dict[str, str]:
+        if sections(run)[1].kind == "none":
+            return {"name": "none", "fingerprint": ""}
+        base = self.base(run)
+        return {"name": base.name, "fingerprint": base.fingerprint}
+
+
+#: the cost of a run that trains nothing
+_NOTHING = {"train_seconds": 0.0, "tokens_per_second": 0.0, "steps": 0, "peak_memory_bytes": 0}
+_NOTHING |= {"trainable_parameters": 0, "total_parameters": 1, "adapter_bytes": 0}
+
+
+def prepare(data: RescoreData, cache: Path | None, observer: Observer) -> Context:
+    """Take in the data of a recipe."""
+    sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+    observer(Note(f"data: {'sound' if data.spoken else 'lists'}: {sizes}"))
+    return Context(data, Stages(data, cache or Path(tempfile.gettempdir()) / "tunelet-stages", observer))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
