@@ -109,10 +109,10 @@ CASES = (
     Broken("folder instead of a file", ("r.yaml", "found a folder"), None, folders=("r.yaml",)),
     arguments("unknown recipe", "run emotoin", "no recipe 'emotoin'", "did you mean 'emotion'?", "emotion-quick"),
     arguments("unknown recipe to print", "recipes emotoin", "'emotoin'", "did you mean 'emotion'?"),
-    arguments("printing a file", "recipes r.yaml", "'r.yaml'", "Available: emotion"),
+    arguments("printing a file", "recipes r.yaml", "'r.yaml'", "Available: adapt-lm, emotion"),
     recipe("no system", "name: mine\n", "r.yaml:1: system", "expected the key 'system'", "tunelet recipes"),
     swapped("unknown system", "classify", "clasify", "r.yaml:1: system", "did you mean 'classify'?"),
-    swapped("system is a list", "classify", "[classify]", "r.yaml:1: system", "Available: classify"),
+    swapped("system is a list", "classify", "[classify]", "r.yaml:1: system", "Available: adapt-lm, classify, rescore"),
     swapped("no name", "name: mine\n", "", "name: this key is missing"),
     swapped("a path as name", "name: mine", "name: ../../etc", "r.yaml:2: name", "expected letters"),
     # keys
