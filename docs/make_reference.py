@@ -35,8 +35,17 @@ def tables() -> dict[str, str]:
     from tunelet.data.plain_text import PlainTextSettings
     from tunelet.data.recognisers.settings import SphinxSettings
     from tunelet.data.settings import DataSettings
+    from tunelet.data.speaking import MannerSettings
     from tunelet.models.settings import ModelSettings
-    from tunelet.report import adapt_lm_schema, fuse_schema, rescore_robustness_schema, rescore_schema, result_schema
+    from tunelet.report import (
+        adapt_lm_schema,
+        fuse_schema,
+        rescore_robustness_schema,
+        rescore_schema,
+        result_schema,
+        speech_encoder_schema,
+        understand_schema,
+    )
     from tunelet.systems.adapt_lm_recipe import AdaptLmRecipe, LanguageSettings
     from tunelet.systems.classify_recipe import ClassifyRecipe, RunBlock
     from tunelet.systems.fuse_recipe import ApproachSettings, ExpertSettings, FuseRecipe
@@ -45,6 +54,25 @@ def tables() -> dict[str, str]:
     from tunelet.systems.rescore_recipe import RescoreRecipe
     from tunelet.systems.rescore_robustness_recipe import RobustnessSettings
     from tunelet.systems.rescore_scorer_settings import DistilSettings, NGramSettings, ScorerSettings, SimulatedSettings
+    from tunelet.systems.speech_encoder_recipe import (
+        AugmentationSettings,
+        EncoderSettings,
+        PieceHeadSettings,
+        SpeechEncoderRecipe,
+        SpokenTextSettings,
+    )
+    from tunelet.systems.understand_base_data import BaseDataSettings
+    from tunelet.systems.understand_base_recipe import BaseRecipe, EpisodesSection, PrefixSettings
+    from tunelet.systems.understand_recipe import UnderstandRecipe
+    from tunelet.systems.understand_settings import (
+        ApproachSettings as UnderstandApproach,
+    )
+    from tunelet.systems.understand_settings import (
+        EvaluationSettings,
+        UnderstandDataSettings,
+        UnderstandModelSettings,
+    )
+    from tunelet.systems.understand_start import StartSettings
     from tunelet.training.settings import BatchSettings, TrainingSettings
     from tunelet.tuning.fusion.settings import FusionSettings
     from tunelet.tuning.settings import AdaLoraSettings, RankSettings, TuningSettings
@@ -86,6 +114,28 @@ def tables() -> dict[str, str]:
         "rescore.robustness": keys(RobustnessSettings),
         "rescore.robustness.summary": keys(rescore_robustness_schema.Summary, values=False),
         "rescore.robustness.row": keys(rescore_robustness_schema.Perturbation, values=False),
+        "understand-base": keys(BaseRecipe),
+        "understand-base.data": keys(BaseDataSettings),
+        "understand-base.prefix": keys(PrefixSettings),
+        "understand-base.episodes": keys(EpisodesSection),
+        "speech-encoder": keys(SpeechEncoderRecipe),
+        "speech-encoder.data": keys(SpokenTextSettings),
+        "speech-encoder.manner": keys(MannerSettings),
+        "speech-encoder.encoder": keys(EncoderSettings),
+        "speech-encoder.pieces": keys(PieceHeadSettings),
+        "speech-encoder.augmentation": keys(AugmentationSettings),
+        "speech-encoder.scores": keys(speech_encoder_schema.HeardScores, values=False),
+        "understand": keys(UnderstandRecipe),
+        "understand.data": keys(UnderstandDataSettings),
+        "understand.model": keys(UnderstandModelSettings),
+        "understand.base": keys(StartSettings),
+        "understand.approach": keys(UnderstandApproach),
+        "understand.evaluation": keys(EvaluationSettings),
+        "understand.cell": keys(understand_schema.RunCell, values=False),
+        "understand.class": keys(understand_schema.ClassRow, values=False),
+        "understand.maps": keys(understand_schema.LabelMaps, values=False),
+        "understand.stages": keys(understand_schema.Stages, values=False),
+        "understand.task": keys(understand_schema.UnderstandTask, values=False),
         "methods.targets": _targets(),
     }
     return found | _manifest() | {f"cli.{name}": table for name, table in _commands()}

@@ -36,6 +36,7 @@ runs:
 BLOCKS = {
     "attention": "{approach: {method: fusion}, fusion: {query: task}}",
     "self": "{approach: {method: fusion}, fusion: {query: self}}",
+    "residual": "{approach: {method: fusion}, fusion: {query: task, residual: own, head: expert}}",
     "single": "{approach: {method: single}}",
     "merge": "{approach: {method: merge}}",
     "mean": "{approach: {method: fusion}, fusion: {kind: mean}}",

@@ -130,15 +130,15 @@ def noise(kind: str, size: int, name: str) -> NDArray[np.float64]:
     return white / np.sqrt(np.mean(white**2))
 
 
-def make(row: dict[str, Any], data: Path) -> float:
-    """Write the file of a row; returns its seconds."""
+def make(row: dict[str, Any], data: Path, *, folder: Path = FOLDER, compression: float = 0.9) -> float:
+    """Write the file of a row below `folder`; returns its seconds."""
     clean = spoken(row, data)
     power = np.mean(clean**2) / 10 ** (row["snr_db"] / 10)
     mixed = clean + np.sqrt(power) * noise(row["noise"], len(clean), row["id"])
     mixed *= PEAK / np.abs(mixed).max()
     buffer = io.BytesIO()
-    soundfile.write(buffer, mixed, RATE, format="OGG", subtype="OPUS", compression_level=0.9)
-    write_atomic(FOLDER / row["audio"], buffer.getvalue())
+    soundfile.write(buffer, mixed, RATE, format="OGG", subtype="OPUS", compression_level=compression)
+    write_atomic(folder / row["audio"], buffer.getvalue())
     return round(len(mixed) / RATE, 3)
 
 

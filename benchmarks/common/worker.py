@@ -22,6 +22,7 @@ JOBS = {
     "predict_ours": ("predict_jobs", "ours"),
     "rescore": ("rescore_jobs", "serve"),
     "fuse": ("fuse_jobs", "serve"),
+    "understand": ("understand_jobs", "serve"),
     "resident": ("resident", "resident"),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from tunelet.base.errors import TrainingError
 from tunelet.cli.bench import benchmarks, load
 
-NAMES = ["fuse", "memory", "predict", "rescore", "sweep", "train"]
+NAMES = ["fuse", "memory", "predict", "rescore", "sweep", "train", "understand"]
 
 
 def told(text: str) -> None:

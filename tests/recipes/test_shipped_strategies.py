@@ -26,4 +26,4 @@ def test_the_strategies_differ_in_the_method_alone() -> None:
 
 def test_all_are_perturbed_in_the_same_way() -> None:
     found = {robustness_of(run) for run in load_recipe("rescore-strategies").runs}
-    assert found == {RobustnessSettings(sets=("test-clean",), p=(0.1, 0.3), seeds=(1, 2, 3), utterances=400)}
+    assert found == {RobustnessSettings(sets=("test-clean",), p=(0.1, 0.3), seeds=(1, 2), utterances=200)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from toy_fuse import toy_fuse
 from tunelet.base.errors import DataError, RecipeError
@@ -15,8 +16,12 @@ from tunelet.cli import main
 from tunelet.report import build_report
 from tunelet.report.result_schema import model_of, validate_as
 from tunelet.systems import load_recipe, run_recipe
-from tunelet.systems.fuse_recipe import with_steps
+from tunelet.systems.fuse_columns import columns_of, pairs_of
+from tunelet.systems.fuse_lengths import Lengths, lengths_of, scaled
+from tunelet.systems.fuse_recipe import load_data, with_steps
+from tunelet.training.estimate import Estimate
 from tunelet.training.events import Event, RunFinished
+from tunelet.training.memory import MemoryBreakdown
 from tunelet.training.settings import BatchSettings, TrainingSettings
 from tunelet.tuning.fusion.fusion_folder import load_fusion
 
@@ -28,7 +33,7 @@ SMALL = ["seeds=[1]", "data.sizes=[8]", "data.targets=[moods]"]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``base``, ``tasks`` and ``toy.yaml``."""
     folder = tmp_path_factory.mktemp("fuse")
-    toy_fuse(folder, "attention", "single", "merge", "mean", "without", "layer", "joint", "shared")
+    toy_fuse(folder, "attention", "single", "merge", "mean", "without", "layer", "joint", "shared", "residual")
     return folder
 
 
@@ -68,6 +73,56 @@ def test_experts_are_trained_once_and_the_target_on_its_cell(ended: Path) -> Non
     assert single["stages"]["experts"] == 0 and run_of(ended, "attention")["stages"]["experts"] > 0
 
 
+def test_the_check_forecasts_what_the_sweep_then_did(
+    ended: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(place / "tasks"), "--json", str(tmp_path / "found.json")]
+    assert main(["check", str(place / "toy.yaml"), *(part for one in SMALL for part in ("-o", one)), *options]) == 0
+    told = capsys.readouterr().out
+    assert "forecast by stage" in told and "3 adapters" in told
+    found = json.loads((tmp_path / "found.json").read_text())
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert list(stages) == ["experts", "vectors", "methods"]
+    assert stages["experts"]["steps"] == 3 * 4 and stages["methods"]["steps"] == 8 * 4
+    columns = [sorted(column.glob("*.safetensors")) for column in (ended / ".cache" / "vectors").iterdir()]
+    kept = sum(len(load_file(shard)["keys"]) for shards in columns for shard in shards)
+    assert stages["vectors"]["what"] == f"{kept:,} pairs of text and adapter"
+    runs = {run["group"]: run["resources"] for run in result_of(ended)["runs"]}
+    for group in found["groups"]:
+        counts = group["estimate"]["trainable"], group["estimate"]["parameters"]
+        run = runs[group["name"]]
+        assert counts == (run["trainable_parameters"], run["total_parameters"]), group["name"]
+        assert (group["estimate"]["seconds"] == 0) is group["name"].startswith("single")
+    alone = sum(group["estimate"]["seconds"] for group in found["groups"])
+    shared = stages["experts"]["seconds"] + stages["vectors"]["seconds"]
+    assert shared > 0 and found["seconds"] == pytest.approx(alone + shared)
+    assert stages["methods"]["seconds"] == pytest.approx(alone)
+
+
+def test_what_several_cells_share_is_forecast_once(place: Path) -> None:
+    tasks = load_recipe(place / "toy.yaml", ["runs=[{name: a}, {name: m, approach: {method: merge}}]", "data.test=4"])
+    data = load_data(tasks, place / "tasks")
+    columns = columns_of(tasks.runs, data)
+    # base; 3 tasks' experts of limit 12; own and merged of 2 targets, 2 sizes, 2 seeds
+    assert len(columns) == 1 + 3 + 8 + 8
+    targets = {}
+    for target in ("moods", "places"):
+        drawn = [data.of(target, size, seed).splits for size in (8, None) for seed in (1, 2)]
+        targets[target] = {one.text for splits in drawn for rows in splits.values() for one in rows}
+    base = next(key for key in columns if key[0] == "base")
+    assert pairs_of({base: columns[base]}, data) == sum(len(found) for found in targets.values())
+
+
+def test_a_forecast_is_scaled_by_steps_and_evaluations() -> None:
+    training = TrainingSettings(epochs=3, batch=BatchSettings(size=16), evaluate_every=10)
+    assert lengths_of(training, 100) == Lengths(21, 2)
+    memory = MemoryBreakdown(1, 1, 1, 1)
+    timed = Estimate(5, 2, memory, 10.0, 4.0, 7.0, 28.0, (1.0,), "good")
+    longer = scaled(timed, Lengths(10, 2), Lengths(30, 3))
+    assert (longer.train_seconds, longer.evaluation_seconds, longer.seconds) == (30.0, 6.0, 36.0)
+    assert longer.seconds_low == pytest.approx(7 * 36 / 14) and longer.seconds_high == pytest.approx(28 * 36 / 14)
+
+
 def test_the_weights_are_of_the_experts_that_took_part(ended: Path) -> None:
     for label, experts in (
         ("attention", ["moods", "places", "sides"]),
@@ -92,6 +147,53 @@ def test_the_fusion_folder_answers_as_the_run_did(ended: Path) -> None:
     assert [loaded.task.label_names[i] for i in logits.argmax(1)] == [row["predicted"] for row in rows]
 
 
+def test_a_fusion_that_starts_as_the_single_adapter_has_to_beat_it(ended: Path) -> None:
+    run, single = run_of(ended, "residual"), run_of(ended, "single")
+    rows = [json.loads(row) for row in (ended / run["folder"] / "metrics.jsonl").read_text().splitlines()]
+    start = next(row["validation"] for row in rows if "validation" in row)
+    assert rows[0]["step"] == 0 and start["accuracy"] == single["metrics"]["validation"]["accuracy"]
+    assert start["loss"] == pytest.approx(single["metrics"]["validation"]["loss"], abs=1e-5)
+    assert run["metrics"]["validation"]["accuracy"] >= start["accuracy"]
+    assert load_fusion(ended / run["folder"] / "adapter").manifest.fusion.own == "moods"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("label", ["attention", "residual", "layer"])
+def test_predict_takes_a_fusion_as_it_takes_an_adapter(
+    label: str, ended: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(ended, label)
+    folder, data = ended / run["folder"] / "adapter", place / "tasks" / "moods" / "test.jsonl"
+    expected = [json.loads(r) for r in (ended / run["folder"] / "predictions" / "test.jsonl").read_text().splitlines()]
+    assert main(["predict", str(folder), "--file", str(data), "--out", str(tmp_path / "out.jsonl")]) == 0
+    found = [json.loads(row) for row in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["text"] for row in found] == [json.loads(row)["text"] for row in data.read_text().splitlines()]
+    by_text = {row["text"]: row for row in expected}
+    for row in found:
+        assert row["predicted"] == by_text[row["text"]]["predicted"]
+        assert row["probabilities"] == pytest.approx(by_text[row["text"]]["probabilities"], abs=1e-5)
+    assert main(["predict", str(folder), expected[0]["text"], "--batch-size", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["predicted"] == expected[0]["predicted"]
+    assert main(["predict", str(folder), "one", "--precision", "int8"]) == 2
+    assert "a fusion answers in fp32 alone" in capsys.readouterr().err
+
+
+def test_predict_tells_what_is_missing_and_takes_an_expert_from_elsewhere(
+    ended: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(ended / run_of(ended, "attention")["folder"] / "adapter", tmp_path / "f"))
+    shutil.move(folder / "adapters" / "01", tmp_path / "places")
+    assert main(["predict", str(folder), "one"]) == 2
+    assert "adapters/01/" in capsys.readouterr().err
+    assert main(["predict", str(folder), "one", "--expert", "places"]) == 2
+    assert "--expert: found 'places', expected NAME=DIR" in capsys.readouterr().err
+    options = ["--expert", f"places={tmp_path / 'places'}", "--force"]
+    assert main(["predict", str(folder), "one", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["predicted"]
+    assert main(["predict", str(folder), "one", "--expert", f"places={folder / 'adapters' / '02'}", "--force"]) == 0
+    assert main(["predict", str(folder / "adapters" / "00"), "one", *options]) == 2
+    assert "holds one adapter" in capsys.readouterr().err
+
+
 def test_the_report_is_written_and_again_the_same(ended: Path) -> None:
     before = (ended / "report.html").read_bytes(), (ended / "report.md").read_text(encoding="utf-8")
     assert build_report(ended).html == ended / "report.html"
@@ -100,7 +202,7 @@ def test_the_report_is_written_and_again_the_same(ended: Path) -> None:
     for told in ("mean over tasks", "Differences in test accuracy", "Faults of the paper", "Cost of a run"):
         assert told in before[1]
     lines = (ended / "csv" / "attention.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 1 + 3 + 2 + 3 + 3
+    assert len(lines) == 1 + 3 + 2 + 3 + 3 + 3
 
 
 def test_a_new_size_trains_only_what_is_new(ended: Path, place: Path) -> None:
@@ -156,7 +258,7 @@ def test_the_check_lists_tasks_and_cells(place: Path, capsys: pytest.CaptureFixt
     options = ["--data", str(place / "tasks"), "--no-estimate"]
     assert main(["check", str(place / "toy.yaml"), *options]) == 0
     told = capsys.readouterr().out
-    assert "64 runs in 32 groups" in told and "data: moods, places, sides" in told and "nothing is wrong" in told
+    assert "72 runs in 36 groups" in told and "data: moods, places, sides" in told and "nothing is wrong" in told
 
 
 WRONG = [
@@ -165,6 +267,8 @@ WRONG = [
     (["data.tasks=[moods]", "data.targets=null"], RecipeError, "one task alone"),
     (["approach.method=full"], RecipeError, "full goes with full alone"),
     (["experts.tuning.method=dora"], RecipeError, "only plain LoRA adapters can be fused"),
+    (["fusion.residual=own"], RecipeError, "need the target's own adapter"),
+    (["fusion.level=layer", "fusion.head=expert"], RecipeError, "are for level: output"),
     (["experts.folder=/nowhere"], RecipeError, "no adapters here"),
 ]
 

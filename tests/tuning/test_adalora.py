@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from peft.utils.warning import PeftWarning
 
 from toy_tuned import BATCH, GOLD, TASK, logits, toy_loaded, train, trained_on, tuned_on
 from tunelet.base.errors import ResumeError
@@ -42,6 +44,18 @@ def test_saved_at_any_step_it_says_the_same(base: Base, steps: int, tmp_path: Pa
     """With three steps between allocations, momentum wakes directions that the last one masked."""
     tuned = trained_on(base, steps=steps, method="adalora", total_steps=12, adalora={"interval": 3})
     save_adapter(tmp_path / "a", tuned, base, TASK)
+    torch.testing.assert_close(logits(load_adapter(tmp_path / "a").model), logits(tuned.model), atol=1e-5, rtol=1e-5)
+
+
+def test_a_matrix_that_lost_all_directions_is_saved_without_a_word(base: Base, tmp_path: Path) -> None:
+    tuned = trained_on(base, steps=6, method="adalora", total_steps=12, adalora={"interval": 1})
+    pattern = tuned.model.peft_config["default"].rank_pattern
+    name = next(iter(pattern))
+    pattern[name] = [False] * len(pattern[name])
+    next(p for key, p in tuned.model.named_parameters() if name in key).data.zero_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PeftWarning)
+        save_adapter(tmp_path / "a", tuned, base, TASK)
     torch.testing.assert_close(logits(load_adapter(tmp_path / "a").model), logits(tuned.model), atol=1e-5, rtol=1e-5)
 
 

@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from tunelet import __version__
 from tunelet.base.errors import FAILED, INTERRUPTED, WRONG_INPUT, TuneletError
-from tunelet.cli import bench, check, predict, rescore, run, show
+from tunelet.cli import bench, check, predict, rescore, run, show, understand
 
 app = typer.Typer(
     name="tunelet",
@@ -33,6 +33,7 @@ app.command("run")(run.run)
 app.command("check")(check.check)
 app.command("predict")(predict.predict)
 app.command("rescore")(rescore.rescore)
+app.command("understand")(understand.understand)
 app.command("report")(show.report)
 app.command("recipes")(show.recipes)
 app.command("bench")(bench.bench)

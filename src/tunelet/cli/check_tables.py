@@ -33,8 +33,12 @@ def show_checked(checked: Checked, json_file: Path | None) -> None:
         console.print(escape(f"  {severity}: {message}"), soft_wrap=True)
     if any(group.estimate is not None for group in checked.groups):
         console.print(_table(checked))
-        for trust in dict.fromkeys(group.estimate.trust for group in checked.groups if group.estimate is not None):
+        # of many groups, one for each degree of trust says enough
+        told = [group.estimate.trust for group in checked.groups if group.estimate is not None]
+        for trust in {sentence.partition("(")[0]: sentence for sentence in told}.values():
             console.print(escape(trust), soft_wrap=True)
+    if checked.stages:
+        console.print(_stages(checked))
     if checked.seconds is not None:
         console.print(f"all runs one after the other: about {duration(checked.seconds)}")
     console.print("[green]nothing is wrong with this recipe[/]")
@@ -65,6 +69,16 @@ def _table(checked: Checked) -> Table:
         bounds = f"{duration(e.seconds_low)} - {duration(e.seconds_high)}"
         counts = [f"{e.trainable:,}", f"{e.trainable / e.parameters:.2%}"]
         table.add_row(escape(group.name), str(group.seeds), *counts, *parts, duration(e.seconds), bounds)
+    return table
+
+
+def _stages(checked: Checked) -> Table:
+    table = Table(title="forecast by stage; what runs share is done once", title_justify="left")
+    for column in ("stage", "what", "steps", "memory", "time"):
+        table.add_column(column, justify="left" if column in ("stage", "what") else "right")
+    for stage in checked.stages:
+        steps = "" if stage.steps is None else f"{stage.steps:,}"
+        table.add_row(escape(stage.name), escape(stage.what), steps, size(stage.memory), duration(stage.seconds))
     return table
 
 

@@ -1,4 +1,4 @@
-"""``tunelet predict``: labels and probabilities for texts, from an adapter folder."""
+"""``tunelet predict``: labels and probabilities for texts, from the folder of an adapter or of a fusion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class Precision(enum.Enum):
 
 
 def predict(
-    adapter: Annotated[Path, typer.Argument(help="An adapter folder, of Tunelet or of PEFT.", metavar="ADAPTER")],
+    adapter: Annotated[
+        Path, typer.Argument(help="An adapter folder, of Tunelet or of PEFT; or a fusion's.", metavar="ADAPTER")
+    ],
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; without texts and --file: standard input, one a line.")
     ] = None,
@@ -49,9 +51,14 @@ def predict(
         Precision,
         typer.Option(
             help="Type of the encoder's products. auto: bf16 where the processor has instructions for it, else fp32. "
-            "bf16 and int8 move probabilities a little; what is nearly a tie is answered again in fp32."
+            "bf16 and int8 move probabilities a little; what is nearly a tie is answered again in fp32. "
+            "A fusion answers in fp32."
         ),
     ] = Precision.auto,
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Where an expert of a fusion lies, if it was moved; may be repeated."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Use the adapter though its folder does not verify.")] = False,
 ) -> None:
     """Predict labels with probabilities, one JSON object a line, in the order of the texts.
@@ -65,6 +72,8 @@ def predict(
       tunelet predict my-adapter --file in.jsonl --out out.jsonl
 
       cat texts.txt | tunelet predict my-adapter
+
+      tunelet predict my-fusion --file in.jsonl
     """
     if texts and file:
         raise InputError(Problem("both texts and --file were given", hint="give one of them"))
@@ -72,12 +81,13 @@ def predict(
         raise InputError(Problem("is a folder, expected a file or a new name", out, field="--out"))
     if not adapter.is_dir():
         raise AdapterError(Problem("no such folder", adapter, hint="give the adapter/ folder that a run printed"))
+    moved = {"adapters": _places(expert)} if expert else {}
     examples = _begun(_examples(texts, file, field))
     from tunelet.evaluation.inference import predict_stream
     from tunelet.tuning.folder import load_adapter
     from tunelet.tuning.inference import for_inference
 
-    loaded = load_adapter(adapter, base=base, force=force)
+    loaded = load_adapter(adapter, base=base, force=force, **moved)
     for warning in loaded.warnings:
         typer.echo(f"warning: {warning}", err=True)
     ready = for_inference(loaded, precision=precision.value)
@@ -90,6 +100,14 @@ def predict(
         typer.echo(f"{_write(out, rows):,} predictions in {out}", err=True)
     if ready.guard is not None:
         typer.echo(f"{ready.precision}: {ready.guard.told()}", err=True)
+
+
+def _places(named: list[str]) -> dict[str, Path]:
+    """Name of an expert -> its folder."""
+    wrong = [one for one in named if not all(one.partition("="))]
+    if wrong:
+        raise InputError(Problem(f"found {wrong[0]!r}, expected NAME=DIR", field="--expert"))
+    return {one.partition("=")[0]: Path(one.partition("=")[2]) for one in named}
 
 
 def _examples(texts: list[str] | None, file: Path | None, field: str) -> Iterator[TextExample]:

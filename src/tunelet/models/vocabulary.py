@@ -29,8 +29,8 @@ from torch.nn import functional
 
 from tunelet.base.errors import BaseModelError, InputError, Problem
 
-#: Hidden states that go through the head at once.
-_ROWS = 256
+#: Hidden states that go through the head at once, and tokens of the vocabulary: on a CPU their logits fit its caches.
+_ROWS, _TOKENS = 1024, 2048
 _ROBERTAS = ("roberta", "xlm-roberta", "camembert")
 #: Settings by which a model changes its logits after the head; such heads are not computed here.
 _AFTERWARDS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
@@ -176,15 +176,19 @@ class VocabularyHead:
             )
         order = torch.argsort(states, stable=True)
         found = torch.empty(len(tokens), device=device)
+        weight, bias = self._weights()
         # few states at a time, so that the logits stay small
         edges = torch.searchsorted(states[order], torch.arange(0, len(hidden) + _ROWS, _ROWS, device=device)).tolist()
         for part, (first, last) in enumerate(itertools.pairwise(edges)):
             some = order[first:last]
             if not len(some):
                 continue
-            logits = self.logits(hidden[part * _ROWS : (part + 1) * _ROWS]).float()
+            ready = self._transform(hidden[part * _ROWS : (part + 1) * _ROWS])
             rows = states[some] - part * _ROWS
-            found[some] = logits[rows, places[some]] - logits.logsumexp(-1)[rows]
+            chosen = (ready[rows].float() * weight[places[some]].float()).sum(-1)
+            if bias is not None:
+                chosen = chosen + bias[places[some]]
+            found[some] = chosen - _log_sum(ready, weight, bias)[rows]
         return found
 
     def _weights(self) -> tuple[Tensor, Tensor | None]:
@@ -199,3 +203,17 @@ class VocabularyHead:
         with torch.inference_mode(False):  # what an evaluation takes out, training uses, too
             self._rows = weight[self._index], None if bias is None else bias[self._index]
         return self._rows
+
+
+def _log_sum(ready: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(M,) log sum_v exp(e_v . t + b_v), fp32; on a CPU by parts of the vocabulary, whose logits stay in the caches."""
+    size = _TOKENS if ready.device.type == "cpu" else len(weight)
+    largest = torch.full((len(ready),), -torch.inf, device=ready.device)
+    total = torch.zeros(len(ready), device=ready.device)
+    for start in range(0, len(weight), size):
+        part = slice(start, start + size)
+        logits = functional.linear(ready, weight[part], None if bias is None else bias[part]).float()
+        higher = torch.maximum(largest, logits.amax(-1))
+        total = total * (largest - higher).exp() + logits.sub_(higher[:, None]).exp_().sum(-1)
+        largest = higher
+    return largest + total.log()

@@ -29,6 +29,9 @@ CONTENTS = {
     "adapt-lm": "tunelet.report.adapt_lm",
     "fuse": "tunelet.report.fuse",
     "rescore": "tunelet.report.rescore",
+    "understand-base": "tunelet.report.understand_base",
+    "speech-encoder": "tunelet.report.speech_encoder",
+    "understand": "tunelet.report.understand",
 }
 
 

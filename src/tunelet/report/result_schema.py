@@ -162,6 +162,9 @@ OTHERS = {
     "adapt-lm": "tunelet.report.adapt_lm_schema:AdaptLmResult",
     "fuse": "tunelet.report.fuse_schema:FuseResult",
     "rescore": "tunelet.report.rescore_schema:RescoreResult",
+    "understand-base": "tunelet.report.understand_base_schema:BaseResult",
+    "speech-encoder": "tunelet.report.speech_encoder_schema:SpeechEncoderResult",
+    "understand": "tunelet.report.understand_schema:UnderstandResult",
 }
 R = TypeVar("R", bound=AnyResult)
 

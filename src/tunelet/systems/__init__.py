@@ -24,6 +24,9 @@ SYSTEMS = {
     "rescore": "tunelet.systems.rescore",
     "adapt-lm": "tunelet.systems.adapt_lm",
     "fuse": "tunelet.systems.fuse",
+    "speech-encoder": "tunelet.systems.speech_encoder",
+    "understand-base": "tunelet.systems.understand_base",
+    "understand": "tunelet.systems.understand",
 }
 #: system -> the module with its recipe's schema and the reading of its data, free of torch
 SCHEMAS = {
@@ -31,6 +34,9 @@ SCHEMAS = {
     "rescore": "tunelet.systems.rescore_recipe",
     "adapt-lm": "tunelet.systems.adapt_lm_recipe",
     "fuse": "tunelet.systems.fuse_recipe",
+    "speech-encoder": "tunelet.systems.speech_encoder_recipe",
+    "understand-base": "tunelet.systems.understand_base_recipe",
+    "understand": "tunelet.systems.understand_recipe",
 }
 
 

@@ -9,7 +9,7 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
@@ -43,6 +43,27 @@ class GroupCheck:
 
 
 @dataclass(frozen=True)
+class StageCheck:
+    """Work of a sweep that is told apart from others.
+
+    Attributes:
+        name: of the stage.
+        what: what is done, and how often.
+        steps: of all its trainings together; None where nothing trains.
+        memory: bytes of a step of its largest training, or of what it holds.
+        seconds: all of it.
+        in_groups: whether the groups' own forecasts hold these seconds already.
+    """
+
+    name: str
+    what: str
+    steps: int | None
+    memory: int
+    seconds: float
+    in_groups: bool = False
+
+
+@dataclass(frozen=True)
 class Checked:
     """What was found.
 
@@ -50,18 +71,21 @@ class Checked:
         data: the key ``data`` of result.json.
         findings: (severity, message) of the audit.
         groups: in the recipe's order.
+        stages: of a system whose runs share work; none of others.
     """
 
     data: dict[str, Any]
     findings: list[tuple[str, str]]
     groups: list[GroupCheck]
+    stages: list[StageCheck] = field(default_factory=list)
 
     @property
     def seconds(self) -> float | None:
-        """All runs together, without early stopping; None without forecasts."""
+        """All runs together, and what they share once, without early stopping; None without forecasts."""
         if any(group.estimate is None for group in self.groups):
             return None
-        return sum(group.estimate.seconds * group.seeds for group in self.groups if group.estimate is not None)
+        alone = sum(group.estimate.seconds * group.seeds for group in self.groups if group.estimate is not None)
+        return alone + sum(stage.seconds for stage in self.stages if not stage.in_groups)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -73,6 +97,7 @@ class Checked:
             "data": self.data,
             "findings": [list(f) for f in self.findings],
             "groups": groups,
+            "stages": [asdict(stage) for stage in self.stages],
             "seconds": self.seconds,
         }
 
@@ -96,7 +121,10 @@ def check(system: System, recipe: LoadedRecipe, data: Any, *, estimate: bool = T
             forecast = getattr(context, "forecast", None)
             kinds[kind] = (name, forecast(runs[0]) if estimate and forecast is not None else None)
         groups.append(GroupCheck(name, len(runs), *kinds[kind]))
-    return Checked(context.data_facts(), findings, groups)
+    stages = getattr(context, "stages", None)
+    return Checked(
+        context.data_facts(), findings, groups, stages(recipe.runs) if estimate and stages is not None else []
+    )
 
 
 def _kind(run: PlannedRun) -> str:

@@ -23,15 +23,18 @@ from tunelet.data.audit import audit
 from tunelet.evaluation.predictions import make_predictions, write_predictions
 from tunelet.models.bases import Base, load_base
 from tunelet.models.settings import ModelSettings
+from tunelet.systems.checking import StageCheck
 from tunelet.systems.fuse_experts import Place, Stage, expert_of, train_alone
 from tunelet.systems.fuse_facts import attention_facts, cell_of, task_facts
 from tunelet.systems.fuse_folders import adapters_sha256
+from tunelet.systems.fuse_forecast import Forecasts
 from tunelet.systems.fuse_kinds import Trial, run_trial
 from tunelet.systems.fuse_recipe import FuseData, sections, with_steps
 from tunelet.systems.fuse_training import Work
 from tunelet.systems.jobs import Job
 from tunelet.systems.recipes import PlannedRun
 from tunelet.training.checkpoint import CheckpointStore
+from tunelet.training.estimate import Estimate
 from tunelet.training.events import Note, Observer, RunStarted, ignore, named
 from tunelet.training.tracking import open_trackers
 
@@ -48,6 +51,7 @@ class Context:
     data: FuseData
     cache: Path | None
     _bases: dict[ModelSettings, Base] = field(default_factory=dict)
+    _forecasts: Forecasts | None = None
 
     def run_hash(self, run: PlannedRun) -> str:
         """See `systems.sweep.Context`."""
@@ -92,6 +96,19 @@ class Context:
             self._bases[settings] = load_base(settings)
         return self._bases[settings]
 
+    def forecast(self, run: PlannedRun) -> Estimate:
+        """What a run costs beside what runs share; see `systems.checking`."""
+        return self._forecaster.of(run, self.base(run))
+
+    def stages(self, runs: Sequence[PlannedRun]) -> list[StageCheck]:
+        """Experts, vectors, and the methods' own trainings; see `systems.checking`."""
+        return self._forecaster.stages(runs, self.base)
+
+    @property
+    def _forecaster(self) -> Forecasts:
+        self._forecasts = self._forecasts or Forecasts(self.data)
+        return self._forecasts
+
     def execute(
         self,
         run: PlannedRun,
@@ -135,6 +152,8 @@ class Context:
             for note in notes:
                 observer(note)
             with loop.meter:
+                for step in loop.evaluate_start() if trial.from_own else ():
+                    observer(named(step, run.name))
                 for step in loop.events():
                     observer(named(step, run.name))
         return {**head, **self._complete(trial, folder), "finished": _now()}

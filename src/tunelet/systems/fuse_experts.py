@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,10 +70,12 @@ class Experts:
 
     Attributes:
         opened: adapters in the order of the fusion.
+        base_parameters: of the plain base.
         stages: those that were trained, by task.
     """
 
     opened: Opened
+    base_parameters: int
     stages: dict[str, Stage] = field(default_factory=dict)
 
     @property
@@ -109,20 +111,53 @@ def train_alone(
     return Stage(folder, result)
 
 
-def expert_of(task: str, chosen: Sections, data: FuseData, seed: int, base: Base, place: Place) -> Stage:
+@dataclass(frozen=True)
+class ExpertPlan:
+    """Which expert a run needs; equal plans are one training.
+
+    Attributes:
+        task: its task.
+        size: training examples at most; None: all.
+        seed: of its training and of the draw of its examples.
+        own: whether it is the target's.
+    """
+
+    task: str
+    size: int | None
+    seed: int
+    own: bool
+
+    def dataset(self, data: FuseData) -> Dataset:
+        """What it trains on."""
+        return data.of(self.task, self.size, self.seed)
+
+    def settings(self, chosen: Sections, examples: int) -> dict[str, Settings]:
+        """The sections of `classify` for so many training examples."""
+        experts = chosen.experts
+        training = with_steps(experts.training, experts.least_steps, examples) if self.own else experts.training
+        return {"model": chosen.model, "tuning": experts.tuning, "training": training}
+
+
+def plan_expert(task: str, chosen: Sections, seed: int) -> ExpertPlan:
     """The expert of a task for a run with `seed`: the target's on the cell's examples, any other on its own."""
     cell, experts = chosen.cell, chosen.experts
     own = task == cell.target
     at = seed if own or experts.seed is None else experts.seed
-    dataset = data.of(task, cell.size if own else experts.limit, at)
-    settings: dict[str, Settings] = {
-        "model": chosen.model,
-        "tuning": experts.tuning,
-        "training": with_steps(experts.training, experts.least_steps, len(dataset.splits["train"]))
-        if own
-        else experts.training,
-    }
-    return train_alone(f"expert-{task}", dataset, settings, at, base, place)
+    return ExpertPlan(task, cell.size if own else experts.limit, at, own)
+
+
+def trained_experts(chosen: Sections, tasks: Iterable[str], *, from_folder: bool) -> list[str]:
+    """Names of the tasks whose experts a fusion trains, in the recipe's order; others lie in a folder."""
+    own, target = chosen.approach.own_expert, chosen.cell.target
+    return [task for task in tasks if (own if task == target else not from_folder)]
+
+
+def expert_of(task: str, chosen: Sections, data: FuseData, seed: int, base: Base, place: Place) -> Stage:
+    """The expert of a task for a run with `seed`, trained or found."""
+    plan = plan_expert(task, chosen, seed)
+    dataset = plan.dataset(data)
+    settings = plan.settings(chosen, len(dataset.splits["train"]))
+    return train_alone(f"expert-{task}", dataset, settings, plan.seed, base, place)
 
 
 def find_experts(chosen: Sections, data: FuseData, seed: int, base: Base, place: Place) -> Experts:
@@ -136,13 +171,12 @@ def find_experts(chosen: Sections, data: FuseData, seed: int, base: Base, place:
     if chosen.experts.folder is not None:
         # what is called as the target may have seen more of it than the cell allows
         folders = {k: v for k, v in adapters_in(chosen.experts.folder).items() if k != cell.target}
-    wanted = [task for task in data.tasks if task != cell.target] if not folders else []
-    if chosen.approach.own_expert:
-        wanted = [task for task in data.tasks if task == cell.target or task in wanted]
-    for task in wanted:
+    for task in trained_experts(chosen, data.tasks, from_folder=bool(folders)):
         stages[task] = expert_of(task, chosen, data, seed, base, place)
     folders |= {task: stage.folder / "adapter" for task, stage in stages.items()}
-    return Experts(open_experts(folders, base, build_backbone(base)), stages)
+    backbone = build_backbone(base)
+    count = sum(parameter.numel() for parameter in backbone.parameters())
+    return Experts(open_experts(folders, base, backbone), count, stages)
 
 
 @contextmanager

@@ -26,17 +26,16 @@ from tunelet.systems.fuse_experts import Experts, Place, find_experts
 from tunelet.systems.fuse_objective import SeveralTasks, VectorObjective, joined, weights_of
 from tunelet.systems.fuse_recipe import FuseData, with_steps
 from tunelet.systems.fuse_training import Work, joint_fusion, on_texts, on_vectors, shared_adapter
+from tunelet.systems.fuse_vectors import own_vectors, vectors_of
 from tunelet.training.events import Note
 from tunelet.training.loop import Loop
 from tunelet.tuning.folder import save_adapter
 from tunelet.tuning.fusion.adapters import build_backbone
 from tunelet.tuning.fusion.attention import OutputFusion
-from tunelet.tuning.fusion.experts import Expert, make_base
 from tunelet.tuning.fusion.fusion_folder import FusedClassifier, build_fused, save_fusion
-from tunelet.tuning.fusion.grouped import ExpertBank
 from tunelet.tuning.fusion.merged import merge_uniform
+from tunelet.tuning.fusion.own_head import OwnHead, open_own
 from tunelet.tuning.fusion.settings import FusionSettings
-from tunelet.tuning.fusion.vectors import Source, VectorCache, compute_with
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Trial:
         experts: names, in the order of the weights.
         stages: seconds of what came before: experts' training, vectors.
         from_text: whether `score` starts from texts.
+        from_own: whether training starts from what the target's own adapter says, so that this is scored, too.
     """
 
     loop: Loop
@@ -71,6 +71,7 @@ class Trial:
     experts: tuple[str, ...] = ()
     stages: dict[str, Any] = field(default_factory=dict)
     from_text: bool = True
+    from_own: bool = False
 
 
 def run_trial(work: Work, data: FuseData, base: Base, place: Place) -> Trial:
@@ -78,14 +79,14 @@ def run_trial(work: Work, data: FuseData, base: Base, place: Place) -> Trial:
     chosen = work.chosen
     dataset = data.of(chosen.cell.target, chosen.cell.size, work.seed)
     if chosen.approach.method in ("shared", "joint"):
-        return _several(work, data, dataset, base, place)
+        return several(work, data, dataset, base, place)
     training = with_steps(chosen.training, chosen.experts.least_steps, len(dataset.splits["train"]))
     work = replace(work, chosen=replace(chosen, training=training))
     experts = find_experts(chosen, data, work.seed, base, place)
     for warning in experts.opened.warnings:
         place.observer(Note(warning))
     if chosen.approach.method == "fusion" and chosen.fusion.level == "layer":
-        return _in_layers(work, dataset, experts, base, place)
+        return in_layers(work, dataset, experts, base, place)
     return _on_outputs(work, dataset, experts, base, place)
 
 
@@ -95,23 +96,30 @@ def _on_outputs(work: Work, dataset: Dataset, experts: Experts, base: Base, plac
     members = [merge_uniform(experts.opened.experts)] if merges else list(experts.opened.experts)
     settings = FusionSettings(kind="mean", dropout=chosen.fusion.dropout) if merges else chosen.fusion
     began = time.perf_counter()
-    vectors = _vectors(dataset, members, base, chosen.model.max_length, place)
+    vectors = vectors_of(dataset, members, base, chosen.model.max_length, place)
+    own = _own(experts, chosen.cell.target, dataset) if settings.needs_own else None
+    added = own is not None and settings.residual == "own"
+    starts = own_vectors(dataset, own, base, chosen.model.max_length, place) if own is not None and added else None
     seconds = time.perf_counter() - began
     labels = dataset.task.label_names
     gold = {
         split: torch.from_numpy(label_array(rows, dataset.task, split).copy()) for split, rows in dataset.splits.items()
     }
     ids = [one.id for one in dataset.splits["train"]]
-    objective = VectorObjective(vectors, gold, labels, ids, chosen.training.label_smoothing)
+    objective = VectorObjective(vectors, gold, labels, ids, chosen.training.label_smoothing, starts)
     width = vectors["train"].shape[-1]
     module = OutputFusion(settings, width=width, experts=len(members), labels=len(labels), seed=work.seed)
+    if own is not None and settings.head == "expert":
+        module.start_from(own.weight, own.bias)
     loop = on_vectors(module, objective, work)
 
     def save(folder: Path) -> Path | None:
         if merges:
             return None
-        fused = FusedClassifier(module.cpu(), ExpertBank(build_backbone(base), experts.opened.experts))
-        save_fusion(folder, fused, base, dataset.task, experts.opened, copy_adapters=True)
+        # its experts are not asked here: the folder is loaded back, with experts of its own
+        save_fusion(
+            folder, FusedClassifier(module.cpu(), None, own), base, dataset.task, experts.opened, copy_adapters=True
+        )
         return folder
 
     return Trial(
@@ -119,14 +127,20 @@ def _on_outputs(work: Work, dataset: Dataset, experts: Experts, base: Base, plac
         dataset,
         lambda split: Ended(*objective.score(module, split)),
         save,
-        _frozen(base, members),
+        experts.base_parameters + sum(member.parameters for member in members),
         experts.names,
         {"experts": _trained(experts), "vectors": seconds},
         from_text=False,
+        from_own=added and settings.head == "expert",
     )
 
 
-def _in_layers(work: Work, dataset: Dataset, experts: Experts, base: Base, place: Place) -> Trial:
+def _own(experts: Experts, target: str, dataset: Dataset) -> OwnHead:
+    """The target's own adapter, with its last layer apart."""
+    return open_own(target, experts.stages[target].folder / "adapter", dataset.task)
+
+
+def in_layers(work: Work, dataset: Dataset, experts: Experts, base: Base, place: Place) -> Trial:
     """A fusion of updates, token by token, in every adapted layer."""
     chosen = work.chosen
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -145,11 +159,11 @@ def _in_layers(work: Work, dataset: Dataset, experts: Experts, base: Base, place
         save_fusion(folder, module.cpu(), base, dataset.task, experts.opened, copy_adapters=True)
         return folder
 
-    frozen = _frozen(base, experts.opened.experts)
+    frozen = experts.base_parameters + sum(expert.parameters for expert in experts.opened.experts)
     return Trial(loop, dataset, score, save, frozen, experts.names, {"experts": _trained(experts), "vectors": 0.0})
 
 
-def _several(work: Work, data: FuseData, dataset: Dataset, base: Base, place: Place) -> Trial:
+def several(work: Work, data: FuseData, dataset: Dataset, base: Base, place: Place) -> Trial:
     """One training over all tasks: a shared adapter, or adapters with their fusion."""
     chosen, target = work.chosen, work.chosen.cell.target
     limit, at = chosen.experts.limit, chosen.experts.seed
@@ -185,37 +199,10 @@ def _several(work: Work, data: FuseData, dataset: Dataset, base: Base, place: Pl
         save_adapter(folder, loop.tuned, base, whole.task)
         return folder
 
-    frozen = _frozen(base, ()) if joint else sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    whole_base = sum(p.numel() for p in build_backbone(base).parameters()) if joint else 0
+    frozen = whole_base if joint else sum(p.numel() for p in model.parameters() if not p.requires_grad)
     names = tuple(tasks) if joint else ()
     return Trial(loop, dataset, score, save, frozen, names, {"experts": 0.0, "vectors": 0.0})
-
-
-def _vectors(
-    dataset: Dataset, members: list[Expert], base: Base, max_length: int, place: Place
-) -> dict[str, torch.Tensor]:
-    """By split, (N, K + 1, H), the plain base first; what is on disk is not computed again."""
-    # the source says by what the vectors are known; a bank is built only if one is missing
-    every = [make_base(), *members]
-    banks: list[ExpertBank] = []
-
-    def compute(texts: Any, numbers: Any) -> torch.Tensor:
-        if not banks:
-            banks.append(ExpertBank(build_backbone(base), members))
-        return compute_with(banks[0], base.tokenizer, max_length=max_length)(texts, numbers)
-
-    cache = VectorCache(place.cache / "vectors", Source(base.fingerprint, base.tokenizer_sha256, max_length))
-    texts = [one.text for rows in dataset.splits.values() for one in rows]
-    found = cache.vectors(texts, every, compute)
-    if found.computed:
-        place.observer(Note(f"vectors: {found.computed:,} computed, {found.found:,} on disk"))
-    parts = torch.split(found.vectors, [len(rows) for rows in dataset.splits.values()])
-    return dict(zip(dataset.splits, parts, strict=True))
-
-
-def _frozen(base: Base, experts: Any) -> int:
-    """Parameters of the base and of experts."""
-    found: int = sum(p.numel() for p in build_backbone(base).parameters()) + sum(e.parameters for e in experts)
-    return found
 
 
 def _trained(experts: Experts) -> float:

@@ -39,6 +39,7 @@ class VectorObjective:
         labels: names in order.
         ids: of the training examples.
         smoothing: of the training loss.
+        own: by split, (N, H), what the last layer of the target's own adapter sees; for `residual: own`.
     """
 
     vectors: Mapping[str, Tensor]
@@ -46,9 +47,10 @@ class VectorObjective:
     labels: tuple[str, ...]
     ids: Sequence[str]
     smoothing: float = 0.0
+    own: Mapping[str, Tensor] | None = None
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """experts (B, K, H), base (B, H), labels (B,); each text counts as one token."""
+        """experts (B, K, H), base (B, H), labels (B,), and own (B, H) if there is; each text counts as one token."""
         rows = torch.from_numpy(np.asarray(indices, np.int64))
         vectors = self.vectors["train"][rows]
         return {
@@ -56,24 +58,34 @@ class VectorObjective:
             "base": vectors[:, 0],
             "labels": self.gold["train"][rows],
             "attention_mask": torch.ones((len(rows), 1), dtype=torch.int64),
+            **({} if self.own is None else {"own": self.own["train"][rows]}),
         }
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Mean cross-entropy."""
-        logits = model(batch["experts"], batch["base"]).logits
+        logits = model(batch["experts"], batch["base"], batch.get("own")).logits
         return classification_loss(logits, batch["labels"], smoothing=self.smoothing)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Accuracy, F1 and loss on validation."""
-        scores = self.score(model, "validation")[0].to_json()
-        return {key: scores[key] for key in ("accuracy", "loss", "macro_f1", "weighted_f1")}
+        scores = self.score(model, "validation")[0]
+        # from the counts: scikit-learn's way takes longer than all steps between two evaluations
+        counts = np.array(scores.confusion, dtype=np.float64)
+        gold, sums = counts.sum(1), counts.sum(0) + counts.sum(1)
+        f1 = np.divide(2 * counts.diagonal(), sums, out=np.zeros(len(sums)), where=sums > 0)
+        return {
+            "accuracy": scores.accuracy,
+            "loss": scores.loss,
+            "macro_f1": float(f1.mean()),
+            "weighted_f1": float((f1 * gold).sum() / gold.sum()),
+        }
 
     def score(self, model: torch.nn.Module, split: str) -> tuple[ClassificationScores, np.ndarray, np.ndarray | None]:
         """Scores, logits (N, C) and weights (N, K) of a split; no weights where the fusion gives none."""
         place = next(model.parameters()).device
         vectors = self.vectors[split].to(place)
         with evaluating(model):
-            found = model(vectors[:, 1:], vectors[:, 0])
+            found = model(vectors[:, 1:], vectors[:, 0], None if self.own is None else self.own[split].to(place))
         logits = found.logits.float().cpu().numpy()
         weights = None if found.heads is None else found.weights.float().cpu().numpy()
         return score_single(logits, self.gold[split].numpy(), self.labels), logits, weights

@@ -118,6 +118,15 @@ class FusePoint(Settings):
             raise ValueError(f"approach.method {method} with tuning.method {found}: full goes with full alone")
         if method == "joint" and (self.fusion.level != "output" or found != "lora"):
             raise ValueError("approach.method joint is for fusion.level output and tuning.method lora")
+        if (
+            self.fusion.needs_own
+            and method in ("fusion", "joint")
+            and (method == "joint" or not self.approach.own_expert)
+        ):
+            raise ValueError(
+                "fusion.residual own and fusion.head expert need the target's own adapter: approach.method fusion with "
+                "own_expert true"
+            )
         if method in ("shared", "joint") and self.training.label_smoothing:
             raise ValueError(f"approach.method {method} knows no label_smoothing; take it out")
         if self.experts.tuning.method not in ("lora", "rslora", "lora+", "lora-fa"):

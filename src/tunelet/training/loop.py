@@ -182,6 +182,15 @@ class Loop:
             yield from self.settle(self.interrupted)
         self.close()
 
+    def evaluate_start(self) -> Iterator[Event]:
+        """Evaluate the weights that training begins from, so that it has to beat them; a run that goes on did already.
+
+        For weights that are an answer of their own; others need not ask. Before `events`.
+        """
+        yield from self.restore()
+        if self.step == 0 and self.stopping.best_step is None:
+            yield self._evaluate()
+
     @property
     def ended(self) -> bool:
         """Whether there is no step left to take."""
@@ -243,8 +252,10 @@ class Loop:
         return self.loss_of(self.batch(indices))
 
     def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
-        """The tensors of training examples, on the device."""
-        return {key: value.to(self.accelerator.device) for key, value in self.objective.batch(indices).items()}
+        """The tensors of training examples, on the device; what else a batch holds is left alone."""
+        device = self.accelerator.device
+        found = self.objective.batch(indices)
+        return {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in found.items()}
 
     def loss_of(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Mean loss over a batch, with what the method adds."""

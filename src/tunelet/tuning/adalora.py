@@ -11,10 +11,12 @@ Example:
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import torch
 from peft import AdaLoraConfig, get_peft_model_state_dict
+from peft.utils.warning import PeftWarning
 from torch import Tensor, nn
 
 from tunelet.base.errors import ResumeError
@@ -77,8 +79,11 @@ def export(attached: Attached) -> Export:
     held = config.rank_pattern
     config.rank_pattern = _live_pattern(attached.model, held)
     try:
-        # PEFT shortens the names in the pattern while it cuts, so the config is read after
-        tensors = get_peft_model_state_dict(attached.model, save_embedding_layers=False)
+        with warnings.catch_warnings():
+            # PEFT takes a matrix whose directions were all cut for a shard that another process did not send
+            warnings.filterwarnings("ignore", message=".*have invalid shape", category=PeftWarning)
+            # it shortens the names in the pattern while it cuts, so the config is read after
+            tensors = get_peft_model_state_dict(attached.model, save_embedding_layers=False)
         values = plain_config(copy.deepcopy(config))
     finally:
         config.rank_pattern = held

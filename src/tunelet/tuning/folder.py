@@ -61,6 +61,11 @@ class LoadedAdapter:
     warnings: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
 
+    @property
+    def fused(self) -> bool:
+        """Whether it is a fusion of several adapters."""
+        return False
+
 
 def save_adapter(
     folder: Path, tuned: Tuned, base: Base, task: Task, *, scores: Mapping[str, Any] | None = None
@@ -117,13 +122,20 @@ def save_adapter(
     return written
 
 
-def load_adapter(folder: Path | str, *, base: str | None = None, force: bool = False) -> LoadedAdapter:
+def load_adapter(
+    folder: Path | str,
+    *,
+    base: str | None = None,
+    adapters: Mapping[str, Path | str] | None = None,
+    force: bool = False,
+) -> LoadedAdapter:
     """Load an adapter folder, checking every thing it says: files, labels, base, tokenizer, scaling, answers.
 
     Args:
         folder: one that `save_adapter` wrote, or one that plain PEFT saved (then what cannot be checked is among the
-            `warnings`).
+            `warnings`), or a fusion's, which is a `tuning.fusion.fusion_folder.LoadedFusion` then.
         base: where the base is, if not where the folder says: hub name, folder, or "embedded:minilm".
+        adapters: of a fusion alone: name of an expert -> its folder, if not where the fusion's folder says.
         force: go on in spite of a failed check; the problems are listed in `overridden`.
 
     Raises:
@@ -133,6 +145,13 @@ def load_adapter(folder: Path | str, *, base: str | None = None, force: bool = F
     """
     folder = Path(folder)
     refuse_no_adapter(folder)
+    if manifest.purpose_of(folder) == "fusion":
+        from tunelet.tuning.fusion.fusion_folder import load_fusion  # it stands on this module
+
+        return load_fusion(folder, base=base, adapters=adapters, force=force)
+    if adapters:
+        hint = "only a fusion has experts that can lie elsewhere"
+        raise AdapterError(Problem("this folder holds one adapter", folder, field="adapters", hint=hint))
     refusals = Refusals(force)
     if not (folder / manifest.NAME).is_file():
         found = plain.load_plain(folder, base, refusals)

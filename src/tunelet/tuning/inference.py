@@ -58,11 +58,15 @@ def for_inference(loaded: LoadedAdapter, *, precision: Precision = "auto", merge
         merge: fold the update into the weights. Without, the base's weights stay as they are, at some cost in speed.
 
     Returns:
-        `loaded` with the faster model. One of an unknown architecture is merged and cast all the same.
+        `loaded` with the faster model. One of an unknown architecture is merged and cast all the same. A fusion answers
+        through its own forward pass, in which each expert's update is merged, in fp32.
 
     Raises:
-        InputError: int8 without merging, or on a processor for which torch has no int8 products.
+        InputError: int8 without merging, or on a processor for which torch has no int8 products; bf16 or int8 of a
+            fusion, or a fusion that is not to be merged.
     """
+    if loaded.fused:
+        return _fused(loaded, precision, merge)
     kind = faster_precision(str(_device(loaded.model))) if precision == "auto" else precision
     if kind == "int8" and not merge:
         raise InputError(Problem("int8 needs merged weights", field="precision", hint="merge them, or fp32 or bf16"))
@@ -76,6 +80,19 @@ def for_inference(loaded: LoadedAdapter, *, precision: Precision = "auto", merge
     rough = _in_int8(model, _some_texts(loaded)) if kind == "int8" else _in_bf16(copy.deepcopy(model))
     guard = Guard(multi_label=loaded.task.multi_label)
     return Ready(**{**plain, "model": rough}, precision=kind, exact=_exact(model), guard=guard)
+
+
+def _fused(loaded: LoadedAdapter, precision: Precision, merge: bool) -> Ready:
+    """A fusion as it is: its bank of experts is the fast pass already."""
+    if precision not in ("auto", "fp32"):
+        hint = "take fp32, or auto, which is fp32 for a fusion"
+        message = f"a fusion answers in fp32 alone, found {precision}"
+        raise InputError(Problem(message, field="precision", hint=hint))
+    if not merge:
+        message = "the experts of a fusion answer with merged weights; the update of a text hangs on the text"
+        raise InputError(Problem(message, field="merge"))
+    loaded.model.requires_grad_(False).eval()
+    return Ready(**{part.name: getattr(loaded, part.name) for part in fields(LoadedAdapter)})
 
 
 def backbone_of(model: Any) -> nn.Module:

@@ -31,6 +31,7 @@ PURPOSES = {
     "task": "a classifier",
     "language": "a language model",
     "rescorer": "a scorer of N-best lists",
+    "prefix": "a prefix language model",
 }
 _READ_FIRST = "save the adapter again; a manifest is not meant to be edited"
 
@@ -123,6 +124,15 @@ def task_entry(task: Task) -> TaskEntry:
         multi_label=task.multi_label,
         metric=task.metric,
     )
+
+
+def purpose_of(folder: Path) -> str | None:
+    """Which of `PURPOSES` a folder's `tunelet.json` has; None without the file, or where it cannot be read."""
+    try:
+        values = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return next((name for name in PURPOSES if isinstance(values, dict) and name in values), None)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import (
+    BertForMaskedLM,
     ElectraConfig,
     ElectraForSequenceClassification,
     RobertaConfig,
@@ -113,6 +114,24 @@ def test_pairs_of_texts_keep_their_token_types() -> None:
     expected = slow(**inputs, token_type_ids=types).logits
     assert (expected - slow(**inputs).logits).abs().max() > 1e-2
     torch.testing.assert_close(fast(**inputs, token_type_ids=types).logits, expected, atol=EXACT, rtol=EXACT)
+
+
+def test_each_query_may_see_keys_of_its_own() -> None:
+    torch.manual_seed(0)
+    slow, fast = twins(BertForMaskedLM(config()).eval())
+    seen = torch.rand(3, 1, 8, 8) < 0.5
+    seen[..., 0] = True
+    inputs = {"input_ids": torch.randint(1, 30, (3, 8)), "attention_mask": seen}
+    positions = torch.arange(8).repeat(3, 1) // 2
+    expected = slow(**inputs, position_ids=positions).logits
+    assert engine_of(fast).can(seen, {"position_ids": positions})
+    found = fast(**inputs, position_ids=positions).logits
+    torch.testing.assert_close(found, expected, atol=EXACT, rtol=EXACT)
+    assert (slow(inputs["input_ids"], position_ids=positions).logits - expected).abs().max() > 1e-2
+    expected.square().mean().backward()
+    found.square().mean().backward()
+    gradients = [{n: p.grad for n, p in model.named_parameters() if p.grad is not None} for model in (fast, slow)]
+    assert_same_gradients(*gradients, tolerance=5e-5)
 
 
 @pytest.mark.parametrize("bias", ["lora_only", "all"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,23 @@ from transformers import AutoModelForSequenceClassification
 
 from toy_experts import saved_adapter
 from toy_tuned import BATCH, TASK, toy_loaded
-from tunelet.base.errors import AdapterError, TrainingError
+from tunelet.base.errors import AdapterError, InputError, TrainingError
 from tunelet.base.files import verify_folder
 from tunelet.data.records import TextExample
 from tunelet.evaluation.inference import predict_stream
 from tunelet.models.bases import Base
 from tunelet.tuning.folder import load_adapter
 from tunelet.tuning.fusion.adapters import Opened, build_backbone, open_experts
-from tunelet.tuning.fusion.fusion_folder import FusedClassifier, build_fused, load_fusion, save_fusion
+from tunelet.tuning.fusion.fusion_folder import (
+    FusedClassifier,
+    LoadedFusion,
+    build_fused,
+    gather,
+    load_fusion,
+    save_fusion,
+)
 from tunelet.tuning.fusion.settings import FusionSettings
+from tunelet.tuning.inference import for_inference
 
 KINDS: dict[str, dict[str, Any]] = {
     "self": {},
@@ -90,6 +99,36 @@ def test_copies_make_a_folder_that_can_go_anywhere(made: tuple[Base, dict[str, P
     shutil.move(tmp_path / "f", tmp_path / "far" / "g")
     torch.testing.assert_close(logits(load_fusion(tmp_path / "far" / "g").model), logits(model), atol=1e-5, rtol=1e-5)
     assert load_adapter(tmp_path / "far" / "g" / "adapters" / "00").task == TASK
+
+
+def test_a_fusion_by_reference_is_gathered_into_one_that_can_go_anywhere(
+    made: tuple[Base, dict[str, Path]], tmp_path: Path
+) -> None:
+    base, folders = made
+    own = {name: Path(shutil.copytree(folder, tmp_path / "own" / name)) for name, folder in folders.items()}
+    model, opened = fused((base, own))
+    save_fusion(tmp_path / "f", model, base, TASK, opened, scores={"accuracy": 0.5})
+    told = gather(load_fusion(tmp_path / "f"), tmp_path / "g")
+    assert all(entry.copied for entry in told.fusion.experts) and told.scores == {"accuracy": 0.5}
+    shutil.rmtree(tmp_path / "own")
+    torch.testing.assert_close(logits(load_fusion(tmp_path / "g").model), logits(model), atol=1e-5, rtol=1e-5)
+    forced = replace(load_fusion(tmp_path / "g"), overridden=("the seal is broken",))
+    with pytest.raises(AdapterError, match="not stored again: the seal is broken"):
+        gather(forced, tmp_path / "h")
+
+
+def test_a_fusion_answers_in_fp32_alone(whole: Path) -> None:
+    ready = for_inference(load_adapter(whole))
+    assert (ready.precision, ready.exact, ready.guard) == ("fp32", None, None)
+    rows = list(predict_stream(ready, [TextExample(str(n), f"i feel {n}") for n in range(9)], batch_size=2, window=4))
+    again = list(predict_stream(ready, [TextExample(str(n), f"i feel {n}") for n in range(9)]))
+    assert [row.predicted for row in rows] == [row.predicted for row in again]
+    precisions: tuple[Any, ...] = ("bf16", "int8")
+    for precision in precisions:
+        with pytest.raises(InputError, match=f"a fusion answers in fp32 alone, found {precision}"):
+            for_inference(load_adapter(whole), precision=precision)
+    with pytest.raises(InputError, match="merged weights"):
+        for_inference(load_adapter(whole), merge=False)
 
 
 def test_training_mode_of_the_fusion_leaves_experts_alone(made: tuple[Base, dict[str, Path]]) -> None:
@@ -189,11 +228,14 @@ def test_harm_is_found(case: str, whole: Path, tmp_path: Path) -> None:
         load_fusion(folder)
 
 
-def test_a_fusion_is_not_taken_for_an_adapter_nor_an_adapter_for_a_fusion(
+def test_a_fusion_is_loaded_as_an_adapter_is_but_no_adapter_as_a_fusion(
     made: tuple[Base, dict[str, Path]], whole: Path
 ) -> None:
-    with pytest.raises(AdapterError, match="holds a fusion of adapters, expected a classifier"):
-        load_adapter(whole)
+    loaded = load_adapter(whole)
+    assert isinstance(loaded, LoadedFusion) and loaded.fused and loaded.experts == ("mood", "topic", "theirs")
+    torch.testing.assert_close(logits(loaded.model), logits(load_fusion(whole).model))
+    with pytest.raises(AdapterError, match="holds one adapter"):
+        load_adapter(made[1]["mood"], adapters={"mood": made[1]["mood"]})
     with pytest.raises(AdapterError, match="holds a classifier, expected a fusion of adapters"):
         load_fusion(made[1]["mood"])
 

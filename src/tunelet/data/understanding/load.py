@@ -1,7 +1,8 @@
 """A split of a task to examples: finds its file, reads its rows, tells all that is wrong. Not here: sound itself.
 
 Where a task's folder is: below `data_dir` if one is given; else beside the task file, else below the folder that
-``TUNELET_DATA`` names, else in the package's own samples. A path that begins at the root is taken as it is.
+``TUNELET_DATA`` names, else in the package's own samples. A path that begins at the root is taken as it is;
+``embedded:NAME`` is always the package's.
 
 Example:
     >>> examples = load_split(find_task("meld"), "test")            # doctest: +SKIP
@@ -28,6 +29,10 @@ from tunelet.data.records import TextExample
 from tunelet.data.understanding.label_values import LabelFormError, names_of
 from tunelet.data.understanding.task import SplitData, UnderstandingExample, UnderstandingTask
 from tunelet.data.understanding.templates import UnfilledError, filled
+
+#: Before the path of data that only the package has: neither ``--data`` nor the environment moves them.
+EMBEDDED = "embedded:"
+_EMBEDDED_FOLDER = Path(str(files("tunelet"))) / "embedded"
 
 
 def load_split(
@@ -78,6 +83,8 @@ def task_folder(
     Raises:
         DataError: it is in none of the places; they are named.
     """
+    if task.data.path.startswith(EMBEDDED):
+        return existing_folder(_EMBEDDED_FOLDER / task.data.path.removeprefix(EMBEDDED), "data.path")
     given = Path(task.data.path).expanduser()
     if given.is_absolute():
         return existing_folder(given, "data.path")
@@ -92,7 +99,7 @@ def task_folder(
     for place in places:
         if (place / given).is_dir():
             return place / given
-    sample = Path(str(files("tunelet"))) / "embedded" / given
+    sample = _EMBEDDED_FOLDER / given
     if data_dir is None and not value and sample.is_dir() and len(given.parts) == 1:
         return sample
     # the folder of the package's own task files holds no data: nobody should look there

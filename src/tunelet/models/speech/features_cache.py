@@ -79,7 +79,7 @@ class FeaturesCache:
             DataError: a sound that is not on disk cannot be heard.
         """
         paths = [self.paths(clip) for clip in clips]
-        kept = [[_read(path) for path in row] for row in paths]
+        kept = [[read_frames(path) for path in row] for row in paths]
         missing = [row for row, frames in enumerate(kept) if any(part is None for part in frames)]
         damaged = sum(any(p.is_file() and f is None for p, f in zip(paths[r], kept[r], strict=True)) for r in missing)
         if missing:
@@ -87,7 +87,7 @@ class FeaturesCache:
                 # a sound gives the same whether it was read or made: both went through the type on disk
                 for place, (path, part) in enumerate(zip(paths[row], parts, strict=True)):
                     kept[row][place] = part.to(self._dtype)
-                    _write(path, part.to(self._dtype))
+                    write_frames(path, part.to(self._dtype))
         heard = []
         for place, encoder in enumerate(self._encoders.encoders):
             rows = [part.float() for part in (frames[place] for frames in kept) if part is not None]
@@ -112,7 +112,7 @@ class FeaturesCache:
         return [[part.features[row, : int(part.lengths[row])].cpu() for part in heard] for row in range(len(clips))]
 
 
-def _read(path: Path) -> Tensor | None:
+def read_frames(path: Path) -> Tensor | None:
     """The frames; None if there is no such file, or it is damaged."""
     try:
         data = path.read_bytes()
@@ -124,7 +124,7 @@ def _read(path: Path) -> Tensor | None:
     return frames if said == _sha256(frames) and frames.ndim == 2 and len(frames) else None
 
 
-def _write(path: Path, frames: Tensor) -> None:
+def write_frames(path: Path, frames: Tensor) -> None:
     """Keep frames; where the folder cannot be written the work goes on without."""
     try:
         write_atomic(path, save({"frames": frames.contiguous()}, metadata={"sha256": _sha256(frames)}))

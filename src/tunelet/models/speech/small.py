@@ -76,12 +76,20 @@ class SmallSpeechEncoder(nn.Module):
             nn.Conv1d(inner, settings.width, 3, stride=stride, padding=1)
             for inner, stride in zip((settings.mels, settings.width), strides, strict=True)
         )
-        self.layers = nn.ModuleList(_Layer(settings) for _ in range(settings.layers))
+        self.layers = nn.ModuleList(Layer(settings) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(settings.width)
         self.characters = nn.Linear(settings.width, len(CHARACTERS) + 1)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> SpeechFeatures:
         """See `protocol.SpeechEncoder`."""
+        return self.encode(*self.energies(waveforms, lengths))
+
+    def energies(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Log mel energies of clips without their mean, (B, F, mels) fp32, 0 beyond a clip, and frames of each (B,).
+
+        Raises:
+            DataError: as for `forward`.
+        """
         # the last samples of a batch may be too few for a frame: they are nobody's then
         sound = check_waveforms(waveforms, lengths, least=FRAME)
         frames = frames_of(lengths)
@@ -89,7 +97,11 @@ class SmallSpeechEncoder(nn.Module):
             mels = self.fbank(sound)
             there = frame_mask(frames, mels.shape[1])[:, :, None]
             mean = torch.where(there, mels, 0.0).sum(dim=1, keepdim=True) / frames[:, None, None]
-            hidden = torch.where(there, mels - mean, 0.0).transpose(1, 2)  # (B, mels, F)
+            return torch.where(there, mels - mean, 0.0), frames
+
+    def encode(self, energies: Tensor, frames: Tensor) -> SpeechFeatures:
+        """Frames of features from what `energies` gave, perhaps masked in between."""
+        hidden = energies.transpose(1, 2)  # (B, mels, F)
         for module in self.subsampling:
             convolution = cast(nn.Conv1d, module)
             hidden = functional.gelu(convolution(hidden))
@@ -157,7 +169,9 @@ def build_small(settings: SmallSettings, *, seed: int) -> SmallSpeechEncoder:
         return SmallSpeechEncoder(settings)
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
+    """One layer, see the top of the file: hidden (B, F, width) and where frames are (B, F), None for everywhere."""
+
     def __init__(self, settings: SmallSettings) -> None:
         super().__init__()
         width, inner = settings.width, settings.width * settings.feed_forward

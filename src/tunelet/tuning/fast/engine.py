@@ -81,7 +81,8 @@ class FastEncoder:
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, *positional: Any, **others: Any
     ) -> Any:
-        """The backbone's forward pass: ids and mask (B, L) to the last hidden state and the pooled first token.
+        """The backbone's forward pass: ids (B, L) and mask (B, L) or (B, 1, L, L) to the last hidden state and the
+        pooled first token.
 
         With `first_only` the last hidden state is (B, 1, H): a classification head looks at no other token.
         """
@@ -183,9 +184,13 @@ class FastEncoder:
     def can(self, attention_mask: Tensor | None, others: Mapping[str, Any]) -> bool:
         """Whether a call asks for nothing else than what is computed here."""
         asked = [key for key, value in others.items() if value is not None and value is not False and key not in _TAKEN]
-        shaped = attention_mask is None or attention_mask.dim() == 2
+        shaped = attention_mask is None or attention_mask.dim() == 2 or self._of_pairs(attention_mask)
         whole = others.get("return_dict") is not False and all(member.in_force for member in self._members)
         return shaped and whole and not asked
+
+    def _of_pairs(self, attention_mask: Tensor) -> bool:
+        """Whether a mask says for each query which keys it sees; the first token alone has too few queries for it."""
+        return not self.first_only and attention_mask.dim() == 4 and attention_mask.dtype == torch.bool
 
     def masks(self, number: int) -> dict[float, Masks]:
         """The masks of the pass with this random number."""
@@ -212,13 +217,14 @@ class FastEncoder:
         return x if project is None else project(x.to(_type_of(project)))
 
     def bias(self, attention_mask: Tensor | None) -> Tensor | None:
-        """(B heads, 1, L), added to the scores; None where nothing is padding."""
+        """(B heads, 1, L) of a mask (B, L), (B heads, L, L) of a mask (B, 1, L, L); None where everything is seen."""
         if attention_mask is None or bool(attention_mask.all()):
             return None
         heads = self.layers[0].heads
         bias = torch.zeros(attention_mask.shape, dtype=self.dtype, device=attention_mask.device)
         bias.masked_fill_(attention_mask == 0, FAR)
-        return bias[:, None, None, :].expand(-1, heads, 1, -1).reshape(-1, 1, bias.shape[1])
+        bias = bias if bias.dim() == 4 else bias[:, None, None, :]
+        return bias.expand(-1, heads, -1, -1).reshape(-1, *bias.shape[2:])
 
 
 def draw_number() -> int:

@@ -7,7 +7,10 @@ With v_k the masked mean of expert k's last hidden state, v_0 that of the plain 
 
 query: self   Q = (e_1 ... e_K): experts attend to each other, Y is their mean (the published way)
 query: task   Q = W_q LN(v_0) + b_q: one query; b_q is the task's own, W_q lets the text change it
+residual: own logits = W (u + g * z) + c; u is what the last layer of the target's own adapter sees, g starts at 0
 
+With `head: expert` besides, W and c start as that adapter's: the fusion starts as the single-task adapter, and learns
+what to add.
 Attention runs over the experts of one text, never over the texts of a batch. In the place of attention there may be the
 mean of the experts, or a feed-forward part of as many parameters. All is a function of (B, K, H) and (B, H), so
 that a fusion trains on vectors that were computed once (`vectors`). Not here: inside layers (`layer_fusion`).
@@ -110,14 +113,32 @@ class OutputFusion(nn.Module):
             self.mix = _as_large(inputs, width, 3 * (width + 1) * dim + (dim + 1) * width)
         self.base = nn.Linear(width, width) if settings.inner is None else _feed_forward(width, settings.inner, width)
         self.classifier = nn.Linear(width, labels)
+        self.gate = nn.Parameter(torch.zeros(width)) if settings.residual == "own" else None
         _draw(self, seed)
         torch.set_rng_state(state)
 
-    def forward(self, experts: Tensor, base: Tensor) -> Fused:
-        """Pooled vectors of the experts (B, K, H) and of the plain base (B, H).
+    def start_from(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Let the last layer start as another: (C, H) and (C,).
 
         Raises:
-            InputError: not as many experts as the fusion was made for.
+            InputError: the shapes are others.
+        """
+        own = self.classifier.weight
+        if weight.shape != own.shape:
+            message = f"the adapter's last layer is {tuple(weight.shape)}, the fusion's {tuple(own.shape)}"
+            raise InputError(Problem(message, field="fusion.head", hint="take head: fresh"))
+        with torch.no_grad():
+            own.copy_(weight)
+            self.classifier.bias.copy_(torch.zeros_like(self.classifier.bias) if bias is None else bias)
+
+    def forward(self, experts: Tensor, base: Tensor, own: Tensor | None = None) -> Fused:
+        """Pooled vectors of the experts (B, K, H) and of the plain base (B, H).
+
+        Args:
+            own: (B, H), what the last layer of the target's own adapter sees; for `residual: own` alone.
+
+        Raises:
+            InputError: not as many experts as the fusion was made for, or no `own` of this width.
         """
         if experts.shape[1:] != (self.experts, self.width):
             found = tuple(experts.shape[1:])
@@ -125,6 +146,11 @@ class OutputFusion(nn.Module):
         e, base = self.norm_experts(experts), self.norm_base(base)
         mixed, heads = self._mixed(e, base)
         z = self.norm_sum(self.norm_fused(mixed) + self.base(base))
+        if self.gate is not None:
+            if own is None or own.shape != z.shape:
+                given = None if own is None else tuple(own.shape)
+                raise InputError(f"residual: own needs vectors {tuple(z.shape)} of the own adapter, found {given}")
+            z = own + self.gate * z
         logits = self.classifier(dropout(z, self.settings.dropout, self.training))
         if heads is None and self.settings.kind == "mean":
             return Fused(logits, e.new_full(e.shape[:2], 1 / self.experts), None)

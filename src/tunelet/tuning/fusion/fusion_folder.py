@@ -37,6 +37,7 @@ from tunelet.tuning.fusion.attention import Fused, OutputFusion
 from tunelet.tuning.fusion.experts import Expert
 from tunelet.tuning.fusion.grouped import ExpertBank
 from tunelet.tuning.fusion.layer_fusion import LayerFusion
+from tunelet.tuning.fusion.own_head import OwnHead, open_own
 from tunelet.tuning.fusion.settings import FusionSettings
 from tunelet.tuning.manifest import Manifest
 from tunelet.tuning.probes import run_probes
@@ -61,6 +62,7 @@ class FusionEntry(Settings):
 
     settings: FusionSettings = Field(description="of the fusion")
     experts: tuple[ExpertEntry, ...] = Field(min_length=1, description="in their order")
+    own: str | None = Field(None, description="the expert that the fusion is added to (`residual: own`)")
 
 
 class FusionManifest(Manifest):
@@ -75,9 +77,16 @@ class LoadedFusion(LoadedAdapter):
 
     Attributes:
         experts: names, in the order of the weights.
+        opened: the adapters, with where they lie.
     """
 
     experts: tuple[str, ...] = ()
+    opened: Opened | None = None
+
+    @property
+    def fused(self) -> bool:
+        """See `LoadedAdapter`."""
+        return True
 
 
 class FusedClassifier(nn.Module):
@@ -85,36 +94,59 @@ class FusedClassifier(nn.Module):
 
     Args:
         fusion: over outputs, or inside layers.
-        bank: for a fusion over outputs; the plain base is its expert 0.
+        bank: for a fusion over outputs; the plain base is its expert 0. None: it can be saved, but answers nothing.
+        own: for `residual: own`.
     """
 
-    def __init__(self, fusion: OutputFusion | LayerFusion, bank: ExpertBank | None = None) -> None:
+    def __init__(
+        self, fusion: OutputFusion | LayerFusion, bank: ExpertBank | None = None, own: OwnHead | None = None
+    ) -> None:
         super().__init__()
         self.fusion = fusion
-        self._bank = (bank,)  # no part of the module: experts are never trained, stored or switched with it
+        self._held = (bank, own)  # no part of the module: experts are never trained, stored or switched with it
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Fused:
         """Ids and mask (B, L) to logits and weights; other arguments are not looked at."""
         mask = attention_mask if attention_mask is not None else input_ids.new_ones(input_ids.shape)
-        (bank,) = self._bank
-        if isinstance(self.fusion, LayerFusion) or bank is None:
+        bank, own = self._held
+        if isinstance(self.fusion, LayerFusion):
             found: Fused = self.fusion(input_ids, mask)
             return found
-        vectors = bank.all_experts(input_ids, mask).to(self.fusion.classifier.weight)
-        fused: Fused = self.fusion(vectors[:, 1:], vectors[:, 0])
+        if bank is None:
+            raise ValueError("a fusion over outputs was asked without its experts")
+        like = self.fusion.classifier.weight
+        vectors = bank.all_experts(input_ids, mask).to(like)
+        start = own.vectors(input_ids, mask).to(like) if own is not None and self.fusion.gate is not None else None
+        fused: Fused = self.fusion(vectors[:, 1:], vectors[:, 0], start)
         return fused
+
+    @property
+    def own(self) -> OwnHead | None:
+        """What the fusion is added to."""
+        return self._held[1]
 
 
 def build_fused(
-    settings: FusionSettings, backbone: Any, experts: Sequence[Expert], *, labels: int, seed: int = 0
+    settings: FusionSettings,
+    backbone: Any,
+    experts: Sequence[Expert],
+    *,
+    labels: int,
+    seed: int = 0,
+    own: OwnHead | None = None,
 ) -> FusedClassifier:
-    """An untrained fusion over `experts`; the backbone belongs to it from now on."""
+    """An untrained fusion over `experts`; the backbone belongs to it from now on.
+
+    Args:
+        own: the target's own adapter, for `residual: own` and `head: expert`.
+    """
     if settings.level == "layer":
         return FusedClassifier(LayerFusion(settings, backbone, experts, labels=labels, seed=seed))
     bank = ExpertBank(backbone, experts)
-    return FusedClassifier(
-        OutputFusion(settings, width=bank.width, experts=len(experts), labels=labels, seed=seed), bank
-    )
+    fusion = OutputFusion(settings, width=bank.width, experts=len(experts), labels=labels, seed=seed)
+    if own is not None and settings.head == "expert":
+        fusion.start_from(own.weight, own.bias)
+    return FusedClassifier(fusion, bank, own)
 
 
 def save_fusion(
@@ -153,7 +185,8 @@ def save_fusion(
                 path = os.path.relpath(place.resolve(), folder.resolve())
             entries.append(ExpertEntry(name=expert.name, path=path, copied=copy_adapters, sha256=expert.sha256))
         settings = model.fusion.settings
-        again, backbone = _assembled(part, settings, base, task, opened.experts)
+        own = model.own if settings.residual == "own" else None
+        again, backbone = _assembled(part, settings, base, task, opened.experts, own)
         trained = model.fusion.parameter_count
         frozen = sum(p.numel() for p in backbone.parameters()) + sum(e.parameters for e in opened.experts)
         files = sorted(path for path in part.rglob("*") if path.is_file())
@@ -176,7 +209,7 @@ def save_fusion(
             files={path.relative_to(part).as_posix(): file_entry(path) for path in files},
             probes=run_probes(again, base.tokenizer, max_length=base.max_length),
             scores=None if scores is None else dict(scores),
-            fusion=FusionEntry(settings=settings, experts=tuple(entries)),
+            fusion=FusionEntry(settings=settings, experts=tuple(entries), own=None if own is None else own.name),
         ).sealed()
         write_json(part / manifest.NAME, written.model_dump(mode="json"))
     return written
@@ -212,26 +245,67 @@ def load_fusion(
     refusals.refuse(checks.label_problems(folder, told, stored.labels_in(notes), WEIGHTS))
     known = find_base(folder, told, base)
     refusals.refuse(checks.base_problems(folder, told, known))
-    opened = open_experts(_places(folder, told.fusion.experts, adapters or {}), known, build_backbone(known))
+    places = _places(folder, told.fusion.experts, adapters or {})
+    opened = open_experts(places, known, build_backbone(known))
     refusals.refuse(_changed(told.fusion.experts, opened))
-    model, _ = _assembled(folder, told.fusion.settings, known, told.to_task(), opened.experts)
+    own = None
+    if told.fusion.settings.residual == "own":
+        if told.fusion.own not in places:
+            message = f"found {told.fusion.own!r}, expected one of {', '.join(places)}"
+            raise AdapterError(Problem(message, folder / manifest.NAME, field="fusion.own"))
+        own = open_own(told.fusion.own, places[told.fusion.own], told.to_task(), base=base, force=force)
+    model, _ = _assembled(folder, told.fusion.settings, known, told.to_task(), opened.experts, own)
     refusals.refuse(checks.seal_problems(folder, told))
     texts = [probe.text for probe in told.probes]
     now = run_probes(model, known.tokenizer, max_length=told.max_length, texts=texts)
     refusals.refuse(checks.probe_problems(folder, told, now))
     return LoadedFusion(
         model, known.tokenizer, told.to_task(), told.max_length, known, told, opened.warnings, refusals.overridden,
-        tuple(expert.name for expert in opened.experts),
+        tuple(expert.name for expert in opened.experts), opened,
     )  # fmt: skip
 
 
+def gather(loaded: LoadedFusion, folder: Path | str) -> FusionManifest:
+    """Save a loaded fusion with copies of its adapters: a folder that can go anywhere, whatever it referred to before.
+
+    Each copy stays a LoRA adapter that PEFT loads by itself. The whole is none: which update a text gets hangs on the
+    text, so that no single update, and no merged weight, gives its answers.
+
+    Args:
+        loaded: before `tuning.inference.for_inference` changed it.
+        folder: takes the place of what stands there.
+
+    Raises:
+        AdapterError: `loaded` was forced in spite of a failed check.
+    """
+    if loaded.overridden or loaded.base is None or loaded.manifest is None or loaded.opened is None:
+        told = "; ".join(loaded.overridden) or "it was not loaded from a folder"
+        raise AdapterError(Problem(f"this fusion is not stored again: {told}", Path(folder)))
+    if not isinstance(loaded.model, FusedClassifier):
+        raise AdapterError(Problem(f"found a {type(loaded.model).__name__}, expected a fusion", Path(folder)))
+    return save_fusion(
+        Path(folder),
+        loaded.model,
+        loaded.base,
+        loaded.task,
+        loaded.opened,
+        copy_adapters=True,
+        scores=loaded.manifest.scores,
+    )
+
+
 def _assembled(
-    folder: Path, settings: FusionSettings, base: Base, task: Task, experts: Sequence[Expert]
+    folder: Path,
+    settings: FusionSettings,
+    base: Base,
+    task: Task,
+    experts: Sequence[Expert],
+    own: OwnHead | None = None,
 ) -> tuple[FusedClassifier, Any]:
     """What the files of `folder` give over a backbone of their own, and that backbone."""
     tensors, _ = stored.read_tensors(folder / WEIGHTS)
     backbone = build_backbone(base)
-    model = build_fused(settings, backbone, experts, labels=len(task.label_names))
+    model = build_fused(settings, backbone, experts, labels=len(task.label_names), own=own)
     try:
         model.fusion.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
@@ -259,7 +333,7 @@ def _places(folder: Path, entries: Sequence[ExpertEntry], given: Mapping[str, Pa
         Problem(
             f"the adapter of the expert {name!r} is not there",
             place,
-            hint=f"it was moved: say where with adapters={{{name!r}: folder}}",
+            hint=f"it was moved: say where with --expert {name}=FOLDER, or adapters={{{name!r}: folder}}",
         )
         for name, place in places.items()
         if not place.is_dir()

@@ -39,6 +39,15 @@ class FusionSettings(Settings):
     )
     temperature: float = Field(1.0, gt=0, description="divides the scores: larger is more even")
     dropout: float = Field(0.1, ge=0, lt=1, description="on attention weights and before the last layer")
+    residual: Literal["none", "own"] = Field(
+        "none",
+        description="none: the fused vector is the whole answer; own: it is added, through a gate that starts at 0, to "
+        "what the last layer of the target's own adapter sees, so that training starts there (level: output)",
+    )
+    head: Literal["fresh", "expert"] = Field(
+        "fresh",
+        description="the last layer starts untrained, or as that of the target's own adapter (level: output)",
+    )
     values: Literal["full", "identity"] = Field(
         "full", description="full: values are W_v times an update, W_v starts at 1; identity: the update (level: layer)"
     )
@@ -49,4 +58,11 @@ class FusionSettings(Settings):
             raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
         if self.level == "layer" and self.kind != "attention":
             raise ValueError(f"level: layer has kind: attention alone, found {self.kind!r}")
+        if self.level == "layer" and self.needs_own:
+            raise ValueError("residual: own and head: expert are for level: output")
         return self
+
+    @property
+    def needs_own(self) -> bool:
+        """Whether the target's own adapter is asked for more than its update."""
+        return self.residual == "own" or self.head == "expert"

@@ -1,0 +1,242 @@
+"""Audio language models of transformers (Qwen2-Audio and the like), asked through their own processor.
+
+A thin adapter: the processor makes text and sound to what the model takes, the answer's tokens are put behind it. Every
+possible answer is a pass over its whole text (`batch_rows` at a time), nothing is shared: exact, and slow. Free answers
+come from `generate`. Not here: LoRA (put it on the model), a cache of frames.
+
+Example:
+    >>> processor = AutoProcessor.from_pretrained(folder)                                           # doctest: +SKIP
+    >>> model = ProcessorModel(Qwen2AudioForConditionalGeneration.from_pretrained(folder), processor)   # doctest: +SKIP
+    >>> model.answer(questions)[0].labels                                                           # doctest: +SKIP
+    ('positive',)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tunelet.base.errors import BaseModelError, DataError, Problem
+from tunelet.data.audio import RATE
+from tunelet.data.understanding.asked import Asked
+from tunelet.data.understanding.prompt import SPEECH_MARKER
+from tunelet.data.understanding.task import UnderstandingExample
+from tunelet.models.bases import usable_positions
+from tunelet.models.evaluating import evaluating
+from tunelet.models.in_context.answer_tree import AnswerTree, Values, answer_tree
+from tunelet.models.in_context.answering import CHATTER, free_answer
+from tunelet.models.in_context.settings import Asking
+from tunelet.models.in_context.sound import Samples, read_sound
+from tunelet.models.in_context.tokens import NOTHING, Frame, Ids, PromptTokens
+from tunelet.models.prompt_model import Answer
+from tunelet.models.quiet import quiet_transformers
+from tunelet.models.scoring.scorer import device_of
+from tunelet.models.speech.language_half import lora_scaled
+from tunelet.models.vocabulary import whole_model
+
+_IGNORED = -100
+#: An answer in a chat begins a line.
+_CHAT = Frame("", "assistant\n", "")
+
+
+class ProcessorModel(nn.Module):
+    """A `PromptModel` over an audio language model.
+
+    Args:
+        model: its ``forward`` takes what the processor gives; plain or with PEFT's adapter.
+        processor: of transformers, with ``tokenizer`` and ``audio_token``; called with ``text`` and ``audio``.
+        asking: how `answer` asks where the call does not say; it may be replaced at any time.
+        chat: ask in the processor's chat template, as models that were tuned for it want.
+        batch_rows: texts in a pass.
+        read: an example's samples, 16 kHz mono.
+
+    Raises:
+        BaseModelError: the processor has no tokenizer or no token for sound, or hears another rate than 16 kHz.
+    """
+
+    hears = True
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        asking: Asking | None = None,
+        chat: bool = False,
+        batch_rows: int = 16,
+        read: Callable[[UnderstandingExample], Samples] = read_sound,
+    ) -> None:
+        super().__init__()
+        lost = [name for name in ("tokenizer", "audio_token", "feature_extractor") if not hasattr(processor, name)]
+        if lost:
+            raise BaseModelError(Problem(f"{type(processor).__name__} has no {', '.join(lost)}"))
+        rate = getattr(processor.feature_extractor, "sampling_rate", RATE)
+        if rate != RATE:
+            raise BaseModelError(Problem(f"the processor hears {rate} samples a second, expected {RATE}"))
+        self.model, self.processor = model, processor
+        self.asking, self.chat, self.batch_rows = asking or Asking(), chat, batch_rows
+        self._read = read
+        self.tokens = PromptTokens(processor.tokenizer, _CHAT if chat else Frame())
+        config = whole_model(model).config
+        self.room = usable_positions(config.get_text_config())
+
+    @property
+    def language(self) -> Any:
+        """The whole model: adapters go on it."""
+        return self.model
+
+    def count(self, text: str) -> int:
+        """Tokens of a prompt; speech is not counted, nor what a chat puts around it."""
+        return self.tokens.count(text)
+
+    def encode(self, questions: Sequence[Asked]) -> dict[str, Any]:
+        """What the model takes for prompts and their answers, and ``labels`` (B, T), -100 but at the answers' tokens.
+
+        Raises:
+            DataError: a prompt with its sound is longer than the room, or sound cannot be read.
+        """
+        rows = [self._prompt(question) for question in questions]
+        answers = [() if q.prompt.target is None else self.tokens.target(q) for q in questions]
+        return self._batch(rows, answers)
+
+    def loss(self, batch: dict[str, Any]) -> Tensor:
+        """Mean of -log P over the tokens of the answers of a batch.
+
+        Raises:
+            DataError: a question has no known answer.
+        """
+        labels = batch["labels"].to(device_of(self.model))
+        unanswered = (~(labels != _IGNORED).any(dim=1)).nonzero()[:, 0].tolist()
+        if unanswered:
+            raise DataError([Problem("has no known answer", f"question {row} of the batch") for row in unanswered])
+        logits = self._logits(batch)[:, :-1].float()
+        return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=_IGNORED)
+
+    def answer(self, questions: Sequence[Asked], asking: Asking | None = None) -> list[Answer]:
+        """Answers, in order; see `CausalModel.answer`.
+
+        Raises:
+            DataError: a prompt with its sound is longer than the room, or sound cannot be read.
+            InputError: LoRA is to be scaled, and there is none.
+        """
+        how = asking or self.asking
+        ask = self._constrained if how.constrained else self._free
+        with evaluating(self.model), lora_scaled(self.model, how.lora_scale), quiet_transformers():
+            return [ask(question, how) for question in questions]
+
+    def _constrained(self, question: Asked, how: Asking) -> Answer:
+        tokens = self.tokens.answers(question.task, question.prompt.names)
+        prompts = [self._prompt(question)] + ([self._prompt(question, nothing=True)] if how.calibrated else [])
+        said: Ids = ()
+        labels: list[int] = []
+        scores: Values | None = None
+        tree: AnswerTree | None = answer_tree(tokens)
+        while tree is not None:
+            found = [self._values(prompt, said, tree) for prompt in prompts]
+            if scores is None:
+                each = [tree.scores(values) for values in found]
+                scores = each[0] - each[1] if how.calibrated else each[0]
+            if not tokens.multi_label:
+                labels = [int(np.argmax(scores))]
+                break
+            chosen = tree.greedy(found[0] - found[1] if how.calibrated else found[0])
+            way, end = tree.ways[chosen], int(tree.tree.ends[chosen])
+            labels += [] if way.label is None else [way.label]
+            said += tuple(int(tree.tree.tokens[node]) for node in tree.path(end))
+            tree = answer_tree(tokens, labels[-1] + 1) if way.goes_on else None
+        return Answer(tuple(question.task.label_names[label] for label in labels), scores)
+
+    def _free(self, question: Asked, how: Asking) -> Answer:
+        tokens = self.tokens.answers(question.task, question.prompt.names)
+        inputs = self._on_device(self._prompt(question))
+        end = inputs["input_ids"].shape[1]
+        made = self.model.generate(
+            **inputs,
+            max_new_tokens=tokens.longest + CHATTER,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=tokens.end,
+            pad_token_id=tokens.end,
+        )
+        ids = made[0, end:].tolist()
+        ids = ids[: ids.index(tokens.end)] if tokens.end in ids else ids
+        return free_answer(question, self.tokens.text(question, ids), how)
+
+    def _values(self, prompt: dict[str, Any], said: Ids, tree: AnswerTree) -> Values:
+        """The log-probability of each node's token, from a pass for each way through the tree."""
+        values = np.zeros(len(tree.tree))
+        paths = [tree.path(int(end)) for end in tree.tree.ends]
+        for start in range(0, len(paths), self.batch_rows):
+            some = paths[start : start + self.batch_rows]
+            answers = [(*said, *(int(tree.tree.tokens[node]) for node in path)) for path in some]
+            batch = self._batch([prompt] * len(some), answers)
+            chances = self._logits(batch)[:, :-1].float().log_softmax(-1)
+            first = prompt["input_ids"].shape[1] + len(said)
+            for row, path in enumerate(some):
+                places = torch.arange(first - 1, first - 1 + len(path))
+                ids = batch["input_ids"][row, first : first + len(path)]
+                values[path] = chances[row, places, ids].double().cpu().numpy()
+        return values
+
+    def _logits(self, batch: dict[str, Any]) -> Tensor:
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        logits: Tensor = self.model(**self._on_device(inputs), use_cache=False).logits
+        return logits
+
+    def _on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        first = next(self.model.parameters())
+        return {
+            key: value.to(first.device, first.dtype if value.is_floating_point() else None)
+            for key, value in inputs.items()
+        }
+
+    def _prompt(self, question: Asked, *, nothing: bool = False) -> dict[str, Any]:
+        """What the processor makes of one question: tensors with one row."""
+        text, speaks = question.prompt.text, question.prompt.speech is not None and not nothing
+        if nothing and question.prompt.speech is None:
+            query = next(part for part in question.prompt.parts if part.kind == "query")
+            text = f"{text[: query.start]}Text: {NOTHING}\n{text[query.end :]}"
+        before, _, after = text.partition(SPEECH_MARKER) if question.prompt.speech is not None else (text, "", "")
+        if self.chat:
+            parts: list[dict[str, str]] = [{"type": "text", "text": before}]
+            parts += [{"type": "audio", "audio_url": ""}] if speaks else []
+            parts += [{"type": "text", "text": after}] if after else []
+            turns = [{"role": "user", "content": parts}]
+            whole = self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        else:
+            whole = before + (self._mark() if speaks else "") + after
+        sound = {"audio": [self._read(question.query)], "sampling_rate": RATE} if speaks else {}
+        return dict(self.processor(text=[whole], return_tensors="pt", **sound))
+
+    def _mark(self) -> str:
+        marks = (getattr(self.processor, name, "") for name in ("audio_bos_token", "audio_token", "audio_eos_token"))
+        return "".join(mark or "" for mark in marks)
+
+    def _batch(self, prompts: Sequence[dict[str, Any]], answers: Sequence[Ids]) -> dict[str, Any]:
+        """Prompts with answers behind them, padded on the right."""
+        texts = [
+            torch.cat([prompt["input_ids"][0], torch.tensor(answer, dtype=torch.int64)])
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        long = max(len(text) for text in texts)
+        if self.room is not None and long > self.room:
+            what = f"a prompt has {long} places with its sound and answer, the model has {self.room}"
+            raise DataError(Problem(what, hint="fewer demonstrations or shorter sound"))
+        ids = nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=self.tokens.end)
+        counts = torch.tensor([len(text) for text in texts])
+        places = torch.arange(ids.shape[1])[None]
+        starts = counts - torch.tensor([len(answer) for answer in answers])
+        asked = (places >= starts[:, None]) & (places < counts[:, None])
+        found = {
+            "input_ids": ids,
+            "attention_mask": (places < counts[:, None]).long(),
+            "labels": torch.where(asked, ids, _IGNORED),
+        }
+        for key in {key for prompt in prompts for key in prompt} - {"input_ids", "attention_mask"}:
+            found[key] = torch.cat([prompt[key] for prompt in prompts if key in prompt])
+        return found

@@ -1,0 +1,222 @@
+"""A prompt as blocks that are read apart: what is the same for all queries of a task is computed once.
+
+    block 0        instruction, definitions, guidelines: sees itself
+    blocks 1..k    demonstrations: each sees block 0 and itself
+    block k + 1    the query and the answer slot: sees everything
+
+Blocks after the first all begin at the same position, so demonstrations have no order and none depends on another: k
+of them and k + 1 share all but the new one. A prompt gives the same states in one pass with the mask of `visible` and
+block by block with `BlockStates`. After Ratner et al. 2023 (parallel context windows), here for an encoder. Not here:
+reading prompts (`reading`), heads, or the choice between blocks and whole prompts (`model`).
+
+Example:
+    >>> blocks = np.array([0, 0, 1, 1, 2])
+    >>> positions_of(blocks).tolist()
+    [0, 1, 2, 3, 2]
+    >>> visible(torch.from_numpy(blocks)[None])[0, 0, 2].tolist()
+    [True, True, True, True, False]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache
+
+from tunelet.data.understanding.prompt import Prompt
+
+Ids = NDArray[np.int64]
+#: Keys and values of each layer, (heads, places, width of a head).
+Memory = tuple[tuple[Tensor, Tensor], ...]
+
+_SHARED = ("instruction", "definitions", "guidelines")
+#: Places of a batch of blocks, padding included.
+PLACES = 4096
+
+
+def block_starts(prompt: Prompt) -> tuple[list[int], list[int]]:
+    """Offsets at which parts of a prompt begin, and the block of each part."""
+    shown = len(prompt.demonstrations)
+    starts, blocks, demonstration = [], [], 0
+    for part in prompt.parts:
+        demonstration += part.kind == "demonstration"
+        starts.append(part.start)
+        blocks.append(0 if part.kind in _SHARED else demonstration if part.kind == "demonstration" else shown + 1)
+    return starts, blocks
+
+
+def positions_of(blocks: Ids) -> Ids:
+    """(T,) positions: block 0 from 0 on, every other block from the end of block 0 on."""
+    shared = int((blocks == 0).sum())
+    begins = np.flatnonzero(np.diff(blocks, prepend=-1))
+    lengths = np.diff(np.append(begins, len(blocks)))
+    places = np.arange(len(blocks)) - np.repeat(begins, lengths)
+    found: Ids = np.where(blocks == 0, places, places + shared)
+    return found
+
+
+def visible(blocks: Tensor) -> Tensor:
+    """(B, 1, T, T) bool, True where a query (third axis) sees a key (fourth).
+
+    Args:
+        blocks: (B, T) block of each token, -1 for padding, which nobody sees.
+    """
+    keys, queries = blocks[:, None, :], blocks[:, :, None]
+    last = blocks.amax(1)[:, None, None]
+    seen = (keys == 0) | (keys == queries) | (queries == last)
+    return (seen & (keys >= 0))[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A block that was read: (L, H) last states, and what later blocks see of it."""
+
+    states: Tensor
+    memory: Memory
+
+
+class BlockStates:
+    """Last states of prompts of the same weights, block by block; blocks that come again are remembered.
+
+    Args:
+        language: an encoder of `transformers` that takes ``past_key_values``, in evaluation mode.
+    """
+
+    def __init__(self, language: Any) -> None:
+        self._language = language
+        self._device = next(language.parameters()).device
+        self._shared: dict[bytes, Block] = {}
+        self._shown: dict[tuple[bytes, bytes], Block] = {}
+
+    def forget(self) -> None:
+        """Let the demonstrations go, so that what is held does not grow."""
+        self._shown.clear()
+
+    def states(self, ids: Sequence[Ids], blocks: Sequence[Ids], embedded: Sequence[Tensor | None]) -> list[Tensor]:
+        """(T, H) last states of each prompt.
+
+        Args:
+            ids: (T,) tokens of each.
+            blocks: (T,) the block of each token.
+            embedded: (L, H) input embeddings of a prompt's last block, where they are not those of its tokens.
+        """
+        apart = [_apart(*one) for one in zip(ids, blocks, strict=True)]
+        self._read_shared({first.tobytes(): first for first, _, _ in apart})
+        self._read_shown({(first.tobytes(), one.tobytes()): (first, one) for first, shown, _ in apart for one in shown})
+        return self._read_last(apart, embedded)
+
+    def _read_shared(self, wanted: dict[bytes, Ids]) -> None:
+        for key, ids in wanted.items():
+            if key not in self._shared:
+                (self._shared[key],) = self._read([ids], [None], [()], [0])
+
+    def _read_shown(self, wanted: dict[tuple[bytes, bytes], tuple[Ids, Ids]]) -> None:
+        missing = sorted((key for key in wanted if key not in self._shown), key=lambda key: len(wanted[key][1]))
+        while missing:
+            longest = len(wanted[missing[-1]][1])
+            part = missing[-max(1, PLACES // longest) :]
+            del missing[-len(part) :]
+            before = [(self._shared[first].memory,) for first, _ in part]
+            read = self._read(
+                [wanted[key][1] for key in part], [None] * len(part), before, [len(wanted[key][0]) for key in part]
+            )
+            self._shown.update(zip(part, read, strict=True))
+
+    def _read_last(
+        self, apart: Sequence[tuple[Ids, list[Ids], Ids]], embedded: Sequence[Tensor | None]
+    ) -> list[Tensor]:
+        found: list[Tensor] = []
+        seen = [
+            [self._shared[first.tobytes()], *(self._shown[first.tobytes(), one.tobytes()] for one in shown)]
+            for first, shown, _ in apart
+        ]
+        places = [
+            sum(len(block.states) for block in before) + len(last)
+            for before, (_, _, last) in zip(seen, apart, strict=True)
+        ]
+        start = 0
+        while start < len(apart):
+            end = start + 1
+            while end < len(apart) and (end + 1 - start) * max(places[start : end + 1]) <= 4 * PLACES:
+                end += 1
+            read = self._read(
+                [last for _, _, last in apart[start:end]],
+                embedded[start:end],
+                [tuple(block.memory for block in before) for before in seen[start:end]],
+                [len(first) for first, _, _ in apart[start:end]],
+            )
+            found += [
+                torch.cat([*(block.states for block in before), own.states])
+                for before, own in zip(seen[start:end], read, strict=True)
+            ]
+            start = end
+        return found
+
+    def _read(
+        self,
+        ids: Sequence[Ids],
+        embedded: Sequence[Tensor | None],
+        before: Sequence[Sequence[Memory]],
+        starts: Sequence[int],
+    ) -> list[Block]:
+        """Read blocks together: each sees itself and what is `before` it; its positions begin at its start."""
+        lengths = [len(one) for one in ids]
+        width = max(lengths)
+        tokens = np.zeros((len(ids), width), dtype=np.int64)
+        positions = np.zeros((len(ids), width), dtype=np.int64)
+        for row, (one, start) in enumerate(zip(ids, starts, strict=True)):
+            tokens[row, : len(one)] = one
+            positions[row, : len(one)] = np.arange(start, start + len(one))
+        held = [sum(memory[0][0].shape[1] for memory in memories) for memories in before]
+        deep = max(held)
+        keys = torch.zeros((len(ids), deep + width), dtype=torch.bool, device=self._device)
+        for row, (count, length) in enumerate(zip(held, lengths, strict=True)):
+            keys[row, :count] = True
+            keys[row, deep : deep + length] = True
+        cache = DynamicCache()
+        if deep:
+            for layer in range(len(before[0][0])):
+                cache.update(*(_joined(before, layer, which, deep) for which in (0, 1)), layer)
+        given: dict[str, Any] = {"input_ids": torch.from_numpy(tokens).to(self._device)}
+        if any(one is not None for one in embedded):
+            words = self._language.get_input_embeddings()(given.pop("input_ids"))
+            for row, own in enumerate(embedded):
+                if own is not None:
+                    words[row, : len(own)] = own.to(words)
+            given = {"inputs_embeds": words}
+        states = self._language(
+            **given,
+            attention_mask=keys[:, None, None, :].expand(-1, 1, width, -1),
+            position_ids=torch.from_numpy(positions).to(self._device),
+            past_key_values=cache,
+        ).last_hidden_state
+        return [
+            Block(
+                states[row, :length],
+                tuple(
+                    (layer.keys[row, :, deep : deep + length], layer.values[row, :, deep : deep + length])
+                    for layer in cache.layers
+                ),
+            )
+            for row, length in enumerate(lengths)
+        ]
+
+
+def _apart(ids: Ids, blocks: Ids) -> tuple[Ids, list[Ids], Ids]:
+    """Tokens of block 0, of each demonstration, and of the last block."""
+    cuts = np.flatnonzero(np.diff(blocks)) + 1
+    first, *shown, last = np.split(ids, cuts)
+    return first, shown, last
+
+
+def _joined(before: Sequence[Sequence[Memory]], layer: int, which: int, deep: int) -> Tensor:
+    """(B, heads, deep, width) keys or values of a layer, with zeros where a row has less before it."""
+    rows = [torch.cat([memory[layer][which] for memory in memories], 1) for memories in before]
+    return torch.stack([pad(row, (0, 0, 0, deep - row.shape[1])) for row in rows])

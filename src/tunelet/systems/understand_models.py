@@ -1,0 +1,212 @@
+"""The kinds of models that `understand` tunes and asks: how each is opened, made ready to train, asked and stored.
+
+    prefix   `models.prefix`: over a base, or over what `understand-base` meta-trained; it may have ears
+    causal   `models.in_context.CausalModel`: a causal language model
+    salmonn  `models.in_context.HearingModel` over SALMONN's published files (`understand_salmonn`)
+
+Not here: training (`systems.understand_tuning`), what is asked (`systems.understand_evaluation`).
+
+Example:
+    >>> opened = KINDS["prefix"](wanted)                                                # doctest: +SKIP
+    >>> tuned = opened.prepare(TuningSettings(), 80)                                    # doctest: +SKIP
+    >>> opened.model.answer(questions)                                                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunelet.data.understanding.asked import Asked
+from tunelet.data.understanding.task import UnderstandingExample
+from tunelet.models.bases import Base, load_base
+from tunelet.models.in_context.causal import CausalModel
+from tunelet.models.in_context.settings import Asking
+from tunelet.models.language import build_causal_lm
+from tunelet.models.prefix.model import build_prefix
+from tunelet.models.prompt_model import Answer, PromptModel
+from tunelet.models.sentence_embedder import SentenceEmbedder
+from tunelet.models.settings import ModelSettings
+from tunelet.models.speech.language_half import lora_scaled
+from tunelet.systems.understand_questions import Places
+from tunelet.systems.understand_settings import UnderstandModelSettings
+from tunelet.systems.understand_ways import Way
+from tunelet.tuning.language_folder import save_language_model
+from tunelet.tuning.methods import prepare
+from tunelet.tuning.prefix_folder import load_prefix, save_prefix, start_from
+from tunelet.tuning.settings import TuningSettings
+from tunelet.tuning.tuned import Tuned
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run wants of a model.
+
+    Attributes:
+        model, tuning: sections of the recipe.
+        start: folder of the meta-trained base, or None.
+        train_heads: see `StartSettings`.
+        seed: of the run.
+        ears: folder of the encoder that the model hears with, or None.
+        cache: folder for what runs share.
+        embedder: of the recipe's sentence encoder, to be shared where the base is the same.
+    """
+
+    model: UnderstandModelSettings
+    tuning: TuningSettings
+    start: Path | None
+    train_heads: bool
+    seed: int
+    cache: Path
+    ears: Path | None = None
+    embedder: SentenceEmbedder | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model.
+
+    Attributes:
+        model: reads prompts; training changes it.
+        module: what holds its parameters where nothing is tuned.
+        prepare: makes it ready to train, for so many steps.
+        save: what was trained, to a folder.
+        answering: asks it in a way. None of the ways changes the model.
+        places: of a prompt that the sound of a query takes.
+        fast: whether the fast path may compute it.
+    """
+
+    model: PromptModel
+    module: Any
+    prepare: Callable[[TuningSettings, int], Tuned]
+    save: Callable[[Path, Tuned], None]
+    answering: Callable[[PromptModel, Sequence[Asked], Way], list[Answer]]
+    places: Places | None = None
+    fast: bool = True
+
+
+def base_settings(settings: UnderstandModelSettings) -> ModelSettings:
+    """The part of the section that names a base."""
+    return ModelSettings(**{key: getattr(settings, key) for key in ModelSettings.model_fields})
+
+
+def open_prefix(wanted: Wanted) -> Opened:
+    """A prefix model."""
+    settings = wanted.model
+    embedder = wanted.embedder
+    if wanted.start is not None:
+        start = start_from(wanted.start, train_heads=wanted.train_heads, embedder=embedder)
+        base, model = start.base, start.model
+    else:
+        start, base = None, load_base(base_settings(settings))
+        if embedder is not None and embedder.base.fingerprint != base.fingerprint:
+            embedder = None
+        parts = {"matching": settings.matching, "blocks": settings.blocks}
+        model = build_prefix(base, **parts, attention=settings.attention, embedder=embedder)
+    places = _ears(model, base, wanted)
+    scaled: dict[str, Any] = {}
+    stored: list[Path] = []
+
+    def save(folder: Path, tuned: Tuned) -> None:
+        save_prefix(folder, tuned, base, start=start)
+        stored.append(folder)
+
+    def answering(asked: PromptModel, questions: Sequence[Asked], way: Way) -> list[Answer]:
+        if way.lora_scale is None:
+            return asked.answer(questions)
+        # the fast path knows one scale; what is stored is asked through PEFT's modules
+        if "model" not in scaled:
+            scaled["model"] = load_prefix(stored[-1], base=base.name, embedder=embedder).model
+            _ears(scaled["model"], base, wanted)
+            scaled["model"].to(next(model.parameters()).device)
+        with lora_scaled(scaled["model"], way.lora_scale):
+            found: list[Answer] = scaled["model"].answer(questions)
+        return found
+
+    def ready(tuning: TuningSettings, steps: int) -> Tuned:
+        return prepare(model, tuning, total_steps=steps, seed=wanted.seed)
+
+    return Opened(model, model, ready, save, answering, places)
+
+
+def open_causal(wanted: Wanted) -> Opened:
+    """A causal language model that reads text."""
+    settings = wanted.model
+    base = load_base(base_settings(settings))
+    model = CausalModel(build_causal_lm(base, attention=settings.attention, seed=wanted.seed), base.tokenizer)
+
+    def ready(tuning: TuningSettings, steps: int) -> Tuned:
+        tuned = prepare(model.language, tuning, total_steps=steps, seed=wanted.seed)
+        model.language = tuned.model
+        return tuned
+
+    def save(folder: Path, tuned: Tuned) -> None:
+        save_language_model(folder, tuned, base, "causal")
+
+    return Opened(model, model, ready, save, ask_in_context, fast=False)
+
+
+def ask_in_context(model: Any, questions: Sequence[Asked], way: Way) -> list[Answer]:
+    """Ask a model of `models.in_context` in a way."""
+    found: list[Answer] = model.answer(questions, asking_of(way))
+    return found
+
+
+def asking_of(way: Way) -> Asking:
+    """What `models.in_context` calls the way."""
+    calibrated = way.answers == "calibrated"
+    return Asking(
+        answers="constrained" if calibrated or way.answers == "constrained" else way.answers,
+        calibrated=calibrated,
+        lora_scale=way.lora_scale,
+    )
+
+
+def _open_salmonn(wanted: Wanted) -> Opened:
+    from tunelet.systems.understand_salmonn import open_salmonn
+
+    made = open_salmonn(wanted.model, wanted.tuning, wanted.seed, wanted.cache)
+    return Opened(made.model, made.model, made.prepare, made.save, ask_in_context, made.places, fast=False)
+
+
+#: kind -> how it is opened
+KINDS: dict[str, Callable[[Wanted], Opened]] = {
+    "prefix": open_prefix,
+    "causal": open_causal,
+    "salmonn": _open_salmonn,
+}
+
+
+def fingerprint_of_model(settings: UnderstandModelSettings) -> tuple[str, str]:
+    """Name and fingerprint of the weights that a model begins from, without a meta-trained base."""
+    if settings.kind == "salmonn":
+        from tunelet.systems.understand_salmonn import salmonn_fingerprint
+
+        return Path(str(settings.folder)).name, salmonn_fingerprint(settings)
+    base = load_base(base_settings(settings))
+    return base.name, base.fingerprint
+
+
+def _ears(model: Any, base: Base, wanted: Wanted) -> Places | None:
+    """Give the model its ears, if it is to have some; the places that a query's sound takes."""
+    if wanted.ears is None:
+        return None
+    from tunelet.models.speech.encoder_folder import load_encoder
+    from tunelet.models.speech.soft_words import SpokenQueries
+
+    words = model.language.get_input_embeddings().weight.detach()
+    heard = SpokenQueries(
+        load_encoder(wanted.ears),
+        words,
+        base.tokenizer,
+        cache=wanted.cache / "heard",
+        how=wanted.model.heard_as,
+    )
+    model.listen(heard)
+
+    def places(query: UnderstandingExample) -> int:
+        return len(heard([query])[0])
+
+    return places

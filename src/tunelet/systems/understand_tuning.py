@@ -1,0 +1,124 @@
+"""Makes the training of one run of `understand` ready: batches with their maps, the objective, the loop.
+
+Not here: which model (`systems.understand_models`), what is done with the weights (`systems.understand`).
+
+Example:
+    >>> ready = make_ready(opened, told, material, chosen, 1, folder, "0a")             # doctest: +SKIP
+    >>> for event in ready.loop.events(): ...                                           # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tunelet.data.batching import LengthBucketBatches
+from tunelet.data.understanding.regimes import LabelNames
+from tunelet.systems.training_run import make_optimizer
+from tunelet.systems.understand_batches import TuningBatches
+from tunelet.systems.understand_material import Material
+from tunelet.systems.understand_models import Opened
+from tunelet.systems.understand_objective import PromptObjective
+from tunelet.systems.understand_recipe import Sections
+from tunelet.training.loop import Loop
+from tunelet.training.resources import ResourceMeter
+from tunelet.training.schedule import planned_steps
+from tunelet.training.tracking import Tracker
+from tunelet.tuning.precision import freeze_in
+from tunelet.tuning.tuned import Tuned
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A training that is ready.
+
+    Attributes:
+        loop: to be run.
+        objective: of it.
+        batches: of it, with the counts.
+        tuned: the model and what trains in it.
+    """
+
+    loop: Loop
+    objective: PromptObjective
+    batches: TuningBatches
+    tuned: Tuned
+
+
+def make_ready(
+    opened: Opened,
+    source: str,
+    material: Material,
+    chosen: Sections,
+    seed: int,
+    folder: Path,
+    identity: str,
+    *,
+    trackers: Sequence[Tracker] = (),
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Ready:
+    """The training on a source.
+
+    Args:
+        opened: the model; what trains is attached to it.
+        source: name of the task.
+        seed: of the run.
+        folder: of the run.
+        identity: hash of the run; a saved state of another is refused.
+    """
+    training, approach = chosen.training, chosen.approach
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    told = material.data.tasks[source]
+    speech = approach.query == "speech"
+    train, validation = (material.examples(source, part) for part in ("train", "validation"))
+    lengths = np.array([max(1, opened.model.count(one.text)) for one in train], np.int64)
+    batch = training.batch
+    order = LengthBucketBatches(lengths, batch.size, seed, pool_batches=batch.pool, tokens=batch.tokens)
+    if approach.regime not in ("regular", "symbol", "random"):
+        raise ValueError(f"the regime {approach.regime} trains nothing")
+    names = LabelNames(approach.regime, told.task.label_names, pool=approach.pool)
+    batches = TuningBatches(order, names, seed)
+    steps = planned_steps(
+        order.batches_per_epoch, epochs=training.epochs, accumulate=batch.accumulate, max_steps=training.max_steps
+    )
+    tuned = opened.prepare(chosen.tuning, steps)
+    if training.frozen == "bf16":
+        freeze_in(tuned.model, torch.bfloat16)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tuned.model.to(device)
+    if opened.fast:
+        tuned.use_fast_path(torch.bfloat16 if training.precision == "bf16" else torch.float32, seed=seed)
+    objective = PromptObjective(
+        opened.model,
+        told.task,
+        train,
+        validation,
+        material.near(source),
+        batches,
+        seed,
+        chosen.model.max_length,
+        batch.evaluation_size,
+        speech,
+        training.select == "loss",
+        opened.places,
+    )
+    loop = Loop(
+        tuned=tuned,
+        optimizer=make_optimizer(tuned, training),
+        objective=objective,
+        batches=batches,
+        settings=training,
+        total_steps=steps,
+        folder=folder,
+        seed=seed,
+        identity=identity,
+        meter=ResourceMeter(device),
+        trackers=list(trackers),
+        interrupted=interrupted,
+    )
+    return Ready(loop, objective, batches, tuned)

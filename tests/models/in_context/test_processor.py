@@ -1,0 +1,148 @@
+"""An audio language model of transformers behind its processor: a tiny Qwen2-Audio of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    WhisperFeatureExtractor,
+)
+
+from toy_in_context import asked, toy_bytes
+from toy_understanding import toy_task
+from tunelet.base.errors import BaseModelError, DataError
+from tunelet.data.understanding.asked import Asked
+from tunelet.data.understanding.task import UnderstandingExample
+from tunelet.models.in_context.processor import ProcessorModel
+from tunelet.models.in_context.settings import Asking
+from tunelet.models.prompt_model import PromptModel
+from tunelet.models.speech.language_half import add_lora
+from tunelet.models.speech.protocol import drawing
+
+MARKS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|im_start|>", "<|im_end|>")
+TASK = toy_task("sun", "sunny", "snow")
+SEVERAL = toy_task("a", "b", "ab", multi_label=True)
+
+
+def noise(example: UnderstandingExample) -> Any:
+    return (0.1 * np.random.default_rng(len(example.text)).standard_normal(9000)).astype(np.float32)
+
+
+def made(*, chat: bool = False, room: int = 700) -> ProcessorModel:
+    tokenizer = toy_bytes()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(MARKS)})
+    processor = Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=8, chunk_length=1), tokenizer)
+    text = {
+        "model_type": "qwen2",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": room,
+        "initializer_range": 0.3,
+    }
+    sound = {
+        "model_type": "qwen2_audio_encoder",
+        "num_mel_bins": 8,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 16,
+        "d_model": 16,
+        "max_source_positions": 50,
+        "initializer_range": 0.3,
+    }
+    config = Qwen2AudioConfig(
+        audio_config=sound, text_config=text, audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    )
+    with drawing(1, "qwen"):
+        model = Qwen2AudioForConditionalGeneration(config).eval()
+    return ProcessorModel(model, processor, chat=chat, batch_rows=2, read=noise)
+
+
+def plainly(model: ProcessorModel, question: Asked, text: str, answer: Sequence[int]) -> float:
+    """log P of an answer behind a text with the processor's own marks, by one pass."""
+    sound = {"audio": [noise(question.query)], "sampling_rate": 16_000} if MARKS[0] in text else {}
+    inputs = model.processor(text=[text], return_tensors="pt", **sound)
+    start = inputs["input_ids"].shape[1]
+    ids = torch.cat([inputs["input_ids"], torch.tensor([list(answer)])], dim=1)
+    inputs["attention_mask"] = torch.ones_like(ids)
+    with torch.no_grad():
+        logits = model.model(**{**inputs, "input_ids": ids}).logits[0].log_softmax(-1)
+    return float(logits[torch.arange(start - 1, ids.shape[1] - 1), torch.tensor(list(answer))].double().sum())
+
+
+def text_of(question: Asked, *, chat: bool = False) -> str:
+    mark = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+    text = question.prompt.text.replace("<SpeechHere>", f"Audio 1: {mark}\n" if chat else mark)
+    system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    return f"{system}<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n" if chat else text
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_scores_are_those_of_plain_passes(chat: bool) -> None:
+    model = made(chat=chat)
+    asks = [asked(TASK, "so", "sun", speech=True, shown=1), asked(TASK, "in words", "snow")]
+    for question, answer in zip(asks, model.answer(asks), strict=True):
+        tokens = model.tokens.answers(TASK, question.prompt.names)
+        assert model.processor.tokenizer.decode(tokens.names[0]) == ("sun" if chat else " sun")
+        wanted = [plainly(model, question, text_of(question, chat=chat), tokens.ids([c])) for c in range(3)]
+        np.testing.assert_allclose(answer.scores, wanted, atol=1e-4)
+    (both,) = model.answer(asks[1:], Asking(calibrated=True))
+    prior = text_of(asks[1], chat=chat).replace("Text: in words", "Text: N/A")
+    wanted = [w - plainly(model, asks[1], prior, tokens.ids([c])) for c, w in enumerate(wanted)]
+    np.testing.assert_allclose(both.scores, wanted, atol=1e-4)
+
+
+def test_several_labels_in_order_and_free_answers() -> None:
+    model = made()
+    asks = [asked(SEVERAL, text, "a", "ab", speech=True) for text in ("x", "yy")]
+    for question, answer in zip(asks, model.answer(asks), strict=True):
+        assert answer.labels == SEVERAL.canonical(set(answer.labels or ()))
+        assert answer.labels
+        tokens = model.tokens.answers(SEVERAL, question.prompt.names)
+        said = tokens.ids([SEVERAL.positions[name] for name in answer.labels])
+        # the first name and what follows it beat the other ways at each token, so no way of one class is likelier
+        ways = [[*tokens.names[c], end] for c in range(3) for end in (tokens.end, *tokens.comma)[: 2 - (c == 2)]]
+        first = [plainly(model, question, text_of(question), way[:1]) for way in ways]
+        assert plainly(model, question, text_of(question), said[:1]) == pytest.approx(max(first), abs=1e-4)
+    for answer in model.answer(asks, Asking(answers="free-lenient")):
+        assert isinstance(answer.text, str)
+        assert answer.scores is None
+
+
+def test_the_loss_is_on_the_answers_and_trains_an_adapter() -> None:
+    model = made()
+    asks = [asked(TASK, "so", "sun", speech=True), asked(TASK, "w", "sunny"), asked(TASK, "ab", "snow", speech=True)]
+    answers = [model.tokens.target(ask) for ask in asks]
+    wanted = -sum(plainly(model, ask, text_of(ask), said) for ask, said in zip(asks, answers, strict=True))
+    loss = model.loss(model.encode(asks))
+    assert loss.item() == pytest.approx(wanted / sum(map(len, answers)), abs=1e-4)
+    base = model.answer(asks[:1])[0].scores
+    model.model = add_lora(model.model, dropout=0.0)
+    with drawing(2, "update"):
+        for name, parameter in model.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, 0.0, 0.3)
+    model.loss(model.encode(asks)).backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+    scaled = model.answer(asks[:1], Asking(lora_scale=0.0))[0].scores
+    np.testing.assert_allclose(scaled, base, atol=1e-5)
+    assert isinstance(model, PromptModel)
+
+
+def test_what_does_not_fit_is_told() -> None:
+    with pytest.raises(DataError, match="the model has 100"):
+        made(room=100).answer([asked(TASK, "so", speech=True)])
+    with pytest.raises(DataError, match="question 0 of the batch: has no known answer"):
+        made().loss(made().encode([asked(TASK, "so", speech=True)]))
+    with pytest.raises(BaseModelError, match="has no tokenizer, audio_token"):
+        ProcessorModel(made().model, WhisperFeatureExtractor())

@@ -1,0 +1,148 @@
+"""SALMONN from toy files in `understand`: tuned under every regime on sound, stored, read again, asked, resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from toy import toy_base
+from toy_in_context import toy_rope
+from toy_speech import toy_beats, toy_whisper
+from toy_understand import toy_told_tasks
+from tunelet.base.errors import AdapterError, BaseModelError
+from tunelet.data.understanding.tasks import find_task
+from tunelet.systems import load_recipe, run_recipe
+from tunelet.systems.understand_folder import ToldTask, load
+
+RECIPE = """\
+system: understand
+name: toy-salmonn
+data: {{sources: [{tasks}/moods.yaml], tasks: [{tasks}/places.yaml], k: [0, 1, 2, 3, 4, 5], items: 2, validation: 2,
+  train_limit: 6, query: [speech], encoder: {base}}}
+model: {{kind: salmonn, folder: {folder}, max_length: 1400}}
+approach: {{query: speech}}
+tuning: {{r: 2, alpha: 4}}
+training: {{max_steps: 2, batch: {{size: 2}}, learning_rate: 1e-2, evaluate_every: 1, threads: 1, precision: fp32}}
+evaluation: {{definitions: task}}
+runs:
+  - name: none
+    approach: {{regime: none}}
+  - name: regular
+    approach: {{regime: regular}}
+  - name: symbol
+    approach: {{regime: symbol}}
+  - name: random
+    approach: {{regime: random}}
+"""
+
+
+def spoken_tasks(folder: Path) -> Path:
+    """The toy tasks with a sound for each example: noise that lasts as long as the text."""
+    toy_told_tasks(folder, train=6, other=3)
+    for name in ("moods", "places"):
+        path = folder / f"{name}.yaml"
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        told["data"]["splits"] = {split: {"audio": "{id}.wav"} for split in ("train", "validation", "test")}
+        for split in told["data"]["splits"]:
+            data = folder / f"data-{name}" / f"{split}.jsonl"
+            rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+            for number, row in enumerate(rows):
+                row["id"] = f"{split}{number}"
+                stream = np.random.default_rng(len(row["text"]) + number)
+                sound = 0.1 * stream.standard_normal(4000 + 200 * len(row["text"]))
+                soundfile.write(data.with_name(f"{row['id']}.wav"), sound, 16_000)
+            data.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+        path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a tiny SALMONN, tasks with sound, and ``toy.yaml``."""
+    folder = tmp_path_factory.mktemp("salmonn")
+    pieces = folder / "pieces"
+    toy_whisper(pieces / "whisper")
+    language, tokenizer = toy_rope()
+    language.config.max_position_embeddings = 1500
+    language.save_pretrained(pieces / "vicuna")
+    tokenizer.save_pretrained(pieces / "vicuna")
+    toy_beats(pieces / "beats.pt")
+    base, tasks = toy_base(folder / "base"), spoken_tasks(folder / "tasks")
+    (folder / "toy.yaml").write_text(RECIPE.format(base=base, tasks=tasks, folder=pieces), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ended(place: Path) -> Path:
+    """A sweep that has ended."""
+    return run_recipe(load_recipe(place / "toy.yaml"), out=place / "out")
+
+
+def runs_of(folder: Path) -> dict[str, dict[str, Any]]:
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return {run["label"]: run for run in result["runs"]}
+
+
+def test_every_regime_is_tuned_and_asked_by_sound(ended: Path) -> None:
+    runs = runs_of(ended)
+    assert list(runs) == ["none", "regular", "symbol", "random"]
+    for label, run in runs.items():
+        cells = [(cell["task"], cell["query"], cell["k"]) for cell in run["cells"]]
+        assert cells == [("places", "speech", k) for k in range(6)]
+        if label != "none":
+            assert run["resources"]["trainable_parameters"] > 0 and run["prompts"]["tuning"]["prompts"] == 4
+
+
+def test_a_run_leaves_what_trained_and_it_is_read_again(ended: Path, place: Path) -> None:
+    run = runs_of(ended)["random"]
+    folder = ended / run["folder"] / "adapter"
+    stored = load_file(folder / "parts.safetensors")
+    assert any(".lora_B." in name and bool(tensor.any()) for name, tensor in stored.items())
+    assert any(name.startswith("speech_Qformer.") for name in stored) and not any("whisper" in name for name in stored)
+    task = find_task(place / "tasks" / "places.yaml")
+    loaded = load(folder)
+    sound = place / "tasks" / "data-places" / "test0.wav"
+    (row,) = ToldTask(task, loaded, 2, encoder=str(place / "base")).rows([str(sound)])
+    assert row["label"] in ("home", "work") and len(row["demonstrations"]) == 2 and "heard" not in row
+    model: Any = loaded.model
+    for name, parameter in model.speech_text.named_parameters():
+        if ".lora_A." in name:
+            published = "llama_model." + name.removeprefix("language.")
+            assert torch.equal(parameter, stored[published])
+
+
+def test_an_interrupted_run_ends_with_the_same_bytes(ended: Path, place: Path, tmp_path: Path) -> None:
+    recipe, asked = load_recipe(place / "toy.yaml"), iter([True])
+    options: dict[str, Any] = {"out": tmp_path / "out", "only": "random-*"}
+    shutil.copytree(ended / ".cache", tmp_path / "out" / ".cache")  # frames of sound, computed in the same batches
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, **options, interrupted=lambda: next(asked))
+    run_recipe(recipe, **options)
+    first, again = runs_of(ended)["random"], runs_of(tmp_path / "out")["random"]
+    assert first["cells"] == again["cells"] and first["maps"] == again["maps"]
+    one, other = (
+        f / r["folder"] / "adapter" / "parts.safetensors" for f, r in ((ended, first), (tmp_path / "out", again))
+    )
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_files_that_are_not_there_or_others_are_told(ended: Path, place: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(place / "toy.yaml", [f"model.folder={tmp_path}"])
+    with pytest.raises(BaseModelError, match="no folder 'whisper' here"):
+        run_recipe(recipe, out=tmp_path / "out")
+    folder = ended / runs_of(ended)["random"]["folder"] / "adapter"
+    (tmp_path / "pieces").mkdir()
+    for entry in (place / "pieces").iterdir():
+        if entry.name != "beats.pt":
+            (tmp_path / "pieces" / entry.name).symlink_to(entry)
+    with pytest.raises(AdapterError, match="was tuned over files with the hash"):
+        load(folder, base=str(tmp_path / "pieces"))

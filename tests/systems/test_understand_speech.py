@@ -1,0 +1,72 @@
+"""Spoken queries in `understand`: examples are spoken, a prefix model hears them, a recogniser's words are asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from toy_understand import toy_understand
+from toy_voices import VOICES, Tones
+from tunelet.base.errors import RecipeError
+from tunelet.data import speaking
+from tunelet.data.nbest import Hypothesis, NBest
+from tunelet.data.spoken import SpokenExample
+from tunelet.data.understanding import spoken
+from tunelet.models.speech.encoder_folder import LoadedEncoder, save_encoder
+from tunelet.models.speech.small import SmallSettings, build_small
+from tunelet.systems import load_recipe, run_recipe, understand_material
+from tunelet.systems.understand_recipe import load_data
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe over examples without sound, with an encoder that nothing has trained."""
+
+    def heard(examples: Sequence[SpokenExample], *rest: Any, **more: Any) -> Iterator[NBest]:
+        for one in examples:
+            assert one.audio.is_file()
+            yield NBest(one.id, (Hypothesis("my cat", -1.0),), None, None)
+
+    monkeypatch.setattr(spoken, "Espeak", Tones)
+    monkeypatch.setattr(understand_material, "recognise", heard)
+    for name in ("TRAIN_VOICES", "VALIDATION_VOICES", "TEST_VOICES"):
+        monkeypatch.setattr(speaking, name, VOICES)
+    settings = SmallSettings(width=16, layers=1, heads=2, mels=20, kernel=5)
+    save_encoder(tmp_path / "ears", LoadedEncoder(build_small(settings, seed=1).eval()))
+    path = toy_understand(tmp_path)
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tree["data"] |= {"k": [0, 1], "items": 3, "train_limit": 6, "validation": 3, "query": ["text", "speech"]}
+    tree["data"] |= {"speak": True, "cascade": True}
+    tree["model"] |= {"ears": str(tmp_path / "ears"), "heard_as": "characters"}
+    tree["training"] |= {"max_steps": 2}
+    tree |= {"seeds": [1], "runs": [{"name": "random", "approach": {"regime": "random", "query": "speech"}},
+                                    {"name": "knn", "approach": {"regime": "knn"}}]}  # fmt: skip
+    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_tasks_are_asked_by_text_by_sound_and_by_what_was_heard(recipe: Path, tmp_path: Path) -> None:
+    folder = run_recipe(load_recipe(recipe), out=tmp_path / "out")
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    random, knn = result["runs"]
+    ways = {(cell["query"], cell["cascade"]) for cell in random["cells"]}
+    assert ways == {("text", False), ("speech", False), ("speech", True)}
+    # a control hears nothing
+    assert {(cell["query"], cell["cascade"]) for cell in knn["cells"]} == {("text", False), ("speech", True)}
+    assert all(cell["n"] == 3 for cell in result["cells"])
+    cells = {(c["task"], c["k"], c["query"], c["cascade"]): c for c in knn["cells"]}
+    text = (folder / knn["folder"] / cells["places", 1, "speech", True]["answers_file"]).read_text(encoding="utf-8")
+    shown = {json.dumps(json.loads(line)["demonstrations"]) for line in text.splitlines()}
+    assert len(shown) == 1  # everything was heard as the same words
+    assert len(list((folder / ".cache" / "spoken").glob("*.flac"))) == 6 + 3 + 3 + 3
+
+
+def test_ears_that_are_none_are_told(recipe: Path) -> None:
+    for ears, told in (("nowhere", "neither a folder nor a recipe"), ("fuse-quick", "a recipe of 'fuse'")):
+        with pytest.raises(RecipeError, match=told):
+            load_data(load_recipe(recipe, [f"model.ears={ears}"]), None)
