@@ -57,7 +57,7 @@ class Plan:
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
-FULL = Plan({"pll": 32, "cls": 400, "causal": 100})
+FULL = Plan({"pll": 12, "cls": 300, "causal": 100})
 QUICK = Plan({"pll": 8, "cls": 60, "causal": 30}, rounds=2)
 
 

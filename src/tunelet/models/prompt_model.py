@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -76,3 +77,9 @@ class PromptModel(Protocol):
     def answer(self, questions: Sequence[Asked]) -> list[Answer]:
         """Answers among the classes of each question's task, in order; the batch's composition changes none."""
         ...
+
+
+def remembering(model: Any) -> AbstractContextManager[None]:
+    """Within the block no weight of a `PromptModel` changes, and it may keep what prompts share from call to call."""
+    kept: AbstractContextManager[None] = model.remembering() if hasattr(model, "remembering") else nullcontext()
+    return kept

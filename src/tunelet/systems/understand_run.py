@@ -21,6 +21,7 @@ import torch
 
 from tunelet.base.files import folder_bytes, sha256_file, write_json
 from tunelet.evaluation.understanding import score_answers
+from tunelet.models.prompt_model import remembering
 from tunelet.systems.recipes import PlannedRun
 from tunelet.systems.understand_cells import Cells
 from tunelet.systems.understand_data import UnderstandData
@@ -127,16 +128,15 @@ class Work:
         )
         opened = KINDS[chosen.model.kind](wanted)
         done = self._tuned(opened) if chosen.approach.tunes else self._untuned(opened)
-        weights = done.pop("weights")
-        asked = self._asked(opened, str(weights))
+        with remembering(opened.model):
+            asked = self._asked(opened, str(done.pop("weights")))
         done["prompts"]["evaluation"] = {
             "prompts": sum(cell["n"] for cell in asked["cells"]),
             "demonstrations": sum(cell["shown"] for cell in asked["cells"]),
             "dropped": sum(cell["dropped"] for cell in asked["cells"]),
         }
-        facts = None if start is None else start.to_json()
         stages = {"base": 0.0 if start is None else start.seconds, **asked.pop("stages")}
-        return {**done, "start": facts, "stages": stages, **asked}
+        return {**done, "start": None if start is None else start.to_json(), "stages": stages, **asked}
 
     def _tuned(self, opened: Opened) -> dict[str, Any]:
         chosen = self.chosen
@@ -235,8 +235,8 @@ class Work:
                 cell = cells.put(told, way, answered.scores, answered.rows())
                 self.observer(Note(f"{self.run.name}: {task} {way.name}: macro-F1 {cell['macro_f1']:.2%}"))
             found.append(cell)
-        rate = asked / seconds if asked else None
-        return {"cells": found, "stages": {"evaluation": seconds, "answers_per_second": rate}}
+        stages = {"evaluation": seconds, "answers_per_second": asked / seconds if asked else None}
+        return {"cells": found, "stages": stages}
 
     def _every(self, ways: Sequence[Way]) -> Iterator[tuple[str, Way]]:
         """Tasks and the ways in which each can be asked."""

@@ -16,6 +16,7 @@ from tunelet.models.bases import Base
 from tunelet.models.prefix import blocks as module
 from tunelet.models.prefix.blocks import BlockStates, block_starts, positions_of, visible
 from tunelet.models.prefix.model import PrefixModel, build_prefix
+from tunelet.models.prompt_model import remembering
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +107,21 @@ def test_what_is_shared_is_read_once(model: PrefixModel, monkeypatch: pytest.Mon
     model.answer(asked)
     readings = model.reader.read([one.prompt for one in asked])
     whole = sum(len(one.ids) for one in readings)
-    first = readings[0].blocks
-    assert sum(read) == whole - 2 * int((first < 2).sum())
+    shared = int((readings[0].blocks < 2).sum())
+    assert sum(read) == whole - 2 * shared
+    read.clear()
+    with remembering(model):
+        apart = [model.answer([one])[0] for one in asked]
+    assert sum(read) == whole - 2 * shared
+    for found, expected in zip(apart, model.answer(asked), strict=True):
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    read.clear()
+    model.answer(asked[:1])
+    assert sum(read) == len(readings[0].ids)  # nothing is kept after the block
+    monkeypatch.setattr(module, "REMEMBERED", 0)
+    with remembering(model):
+        for one in asked:
+            model.answer([one])
 
 
 def test_speech_in_a_block(base: Base) -> None:

@@ -39,6 +39,8 @@ Memory = tuple[tuple[Tensor, Tensor], ...]
 _SHARED = ("instruction", "definitions", "guidelines")
 #: Places of a batch of blocks, padding included.
 PLACES = 4096
+#: Places of demonstrations that are remembered; of MiniLM 64 Ki take 1.2 GB.
+REMEMBERED = 1 << 16
 
 
 def block_starts(prompt: Prompt) -> tuple[list[int], list[int]]:
@@ -94,10 +96,7 @@ class BlockStates:
         self._device = next(language.parameters()).device
         self._shared: dict[bytes, Block] = {}
         self._shown: dict[tuple[bytes, bytes], Block] = {}
-
-    def forget(self) -> None:
-        """Let the demonstrations go, so that what is held does not grow."""
-        self._shown.clear()
+        self._places = 0
 
     def states(self, ids: Sequence[Ids], blocks: Sequence[Ids], embedded: Sequence[Tensor | None]) -> list[Tensor]:
         """(T, H) last states of each prompt.
@@ -109,6 +108,9 @@ class BlockStates:
         """
         apart = [_apart(*one) for one in zip(ids, blocks, strict=True)]
         self._read_shared({first.tobytes(): first for first, _, _ in apart})
+        if self._places > REMEMBERED:
+            self._shown.clear()
+            self._places = 0
         self._read_shown({(first.tobytes(), one.tobytes()): (first, one) for first, shown, _ in apart for one in shown})
         return self._read_last(apart, embedded)
 
@@ -128,6 +130,7 @@ class BlockStates:
                 [wanted[key][1] for key in part], [None] * len(part), before, [len(wanted[key][0]) for key in part]
             )
             self._shown.update(zip(part, read, strict=True))
+            self._places += sum(len(block.states) for block in read)
 
     def _read_last(
         self, apart: Sequence[tuple[Ids, list[Ids], Ids]], embedded: Sequence[Tensor | None]

@@ -21,6 +21,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,7 @@ class PrefixModel(nn.Module):
         self.blocks = blocks
         self.hears = False
         self._speech: tuple[SpeechVectors, ...] = ()
+        self._remembered: BlockStates | None = None
 
     def listen(self, speech: SpeechVectors | None) -> None:
         """Hear through `speech` from now on; None: prompts with a place for speech are refused.
@@ -99,6 +101,15 @@ class PrefixModel(nn.Module):
         """
         self._speech = () if speech is None else (speech,)
         self.hears = speech is not None
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Within the block no weight changes, and what prompts share is kept from one call of `answer` to the next."""
+        self._remembered = BlockStates(self.language) if self.blocks else None
+        try:
+            yield
+        finally:
+            self._remembered = None
 
     def count(self, text: str) -> int:
         """Tokens of a text with the answer slot and special tokens."""
@@ -155,12 +166,10 @@ class PrefixModel(nn.Module):
         """Answers in order. Questions of like length are computed together; that changes none."""
         found: list[Answer | None] = [None] * len(questions)
         device = next(self.parameters()).device
-        states = BlockStates(self.language) if self.blocks else None
+        states = self._remembered or (BlockStates(self.language) if self.blocks else None)
         with evaluating(self):
             for start in range(0, len(questions), 1024):  # so that what is held does not grow with the number
                 part = questions[start : start + 1024]
-                if states is not None:
-                    states.forget()
                 vectors = self._heard(part)
                 readings = self._read(part, vectors)
                 for rows in _batches([len(reading.ids) for reading in readings]):
