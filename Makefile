@@ -28,10 +28,14 @@ demo: $(VENV)/.installed  ## train and compare on embedded data; prints which re
 	$(BIN)/tunelet run emotion-quick --jobs 2 --out $(DEMO)/emotion-quick
 	$(BIN)/tunelet run rescore-quick --out $(DEMO)/rescore-quick
 	$(BIN)/tunelet run adapt-lm -o data.source=embedded --out $(DEMO)/adapt-lm
+	$(BIN)/tunelet run fuse-quick --out $(DEMO)/fuse-quick
+	$(BIN)/tunelet run understand-quick --out $(DEMO)/understand-quick
 	@echo "open these in a browser:"
 	@echo "  $(DEMO)/emotion-quick/report.html    LoRA against full fine-tuning, sentences by emotion"
 	@echo "  $(DEMO)/rescore-quick/report.html    from sound to text, and a second pass over what was heard"
 	@echo "  $(DEMO)/adapt-lm/report.html         a masked language model of a few sentences"
+	@echo "  $(DEMO)/fuse-quick/report.html       attention over the adapters of four small tasks"
+	@echo "  $(DEMO)/understand-quick/report.html random label names, and tasks that the model was not tuned on"
 
 lint: $(VENV)/.installed-test  ## ruff and mypy
 	$(BIN)/ruff check src tests benchmarks
