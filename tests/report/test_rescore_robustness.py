@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tunelet.evaluation.robustness import Degradation, Robustness
 from tunelet.evaluation.robustness_rows import Measured, read_measured, write_measured
 from tunelet.report.content import Section
 from tunelet.report.rescore import make
+from tunelet.report.rescore_robustness_numbers import Comparison
 from tunelet.report.tables import Table
 
 LISTS, SPEAKERS, P, SEEDS = 80, 8, (0.1, 0.3), (1, 2)
@@ -130,6 +133,23 @@ def test_the_comparison_is_that_of_the_errors_on_disk(folder: Path) -> None:
     same = rows["full", "0.3", "NPRR"]
     assert (same[3], same[4], same[-1]) == ("+0.00", "+0.00 to +0.00", "no difference shown") and same[5] == "1.000"
     assert "speakers are drawn again" in table.notes[0] and "2 training seeds" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("ends", "holm", "side", "verdict"),
+    [
+        ((0.1, 0.2), 0.01, "worse", "worse"),
+        ((0.1, 0.2), 0.2, "worse", "no difference shown"),
+        ((-0.2, -0.1), 0.01, "better", "better"),
+        ((-0.1, 0.2), 0.01, "", "no difference shown"),
+    ],
+)
+def test_interval_and_corrected_test_must_agree(
+    ends: tuple[float, float], holm: float, side: str, verdict: str
+) -> None:
+    difference: Any = SimpleNamespace(low=ends[0], high=ends[1])
+    found = Comparison("heard", "first", 0.3, "adalora", "lora", (1, 2), difference, None, holm)
+    assert (found.side, found.verdict) == (side, verdict)
 
 
 def test_the_csv_files_hold_every_row(folder: Path) -> None:

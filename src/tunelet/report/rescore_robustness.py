@@ -199,8 +199,8 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
         out.append(Row(cells))
     notes = (
         f"The same lists and the same replaced words for both, {len(rows[0].seeds)} training seed"
-        f"{'s' * (len(rows[0].seeds) > 1)} each; {rows[0].difference.unit} are drawn again, seeds are held fixed. The"
-        " verdict goes by that interval, before Holm's correction.",
+        f"{'s' * (len(rows[0].seeds) > 1)} each; {rows[0].difference.unit} are drawn again, seeds are held fixed. A"
+        " difference is called one where that interval is clear of 0 and Holm's p-value is below 0.05.",
     )
     return Table(f"Against vanilla LoRA ({rows[0].against})", columns, tuple(out), notes)
 
@@ -217,14 +217,14 @@ def _finding(groups: Sequence[Strategy], comparisons: Sequence[Comparison], p: f
         f" [{_ends(row.difference.low, row.difference.high)}]"
         for row in (first, every)
     )
-    if (first.verdict, every.verdict) == ("worse", "better"):
+    if (first.side, every.side) == ("worse", "better"):
         verdict = "Both intervals lie on the side that the paper names: the finding holds here."
-    elif first.verdict == "better" or every.verdict == "worse":
-        wrong = [_NAMES[row.which] for row, bad in ((first, "better"), (every, "worse")) if row.verdict == bad]
+    elif first.side == "better" or every.side == "worse":
+        wrong = [_NAMES[row.which] for row, bad in ((first, "better"), (every, "worse")) if row.side == bad]
         lie = "lies" if len(wrong) == 1 else "lie"
         verdict = f"{' and '.join(wrong)} {lie} on the other side: the finding does not hold here."
     else:
-        unsure = [_NAMES[row.which] for row in (first, every) if row.verdict == "no difference shown"]
+        unsure = [_NAMES[row.which] for row in (first, every) if not row.side]
         reach = "The interval of {} reaches" if len(unsure) == 1 else "The intervals of {} reach"
         verdict = f"{reach.format(' and '.join(unsure))} over 0: the finding is not shown here, nor refuted."
     return (

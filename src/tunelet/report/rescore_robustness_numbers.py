@@ -141,11 +141,16 @@ class Comparison:
     holm: float = 1.0
 
     @property
-    def verdict(self) -> str:
-        """In a word, by the bootstrap interval."""
+    def side(self) -> str:
+        """On which side of 0 the bootstrap interval lies: "worse", "better", or "" where it reaches over 0."""
         if self.difference.low > 0:
             return "worse"
-        return "better" if self.difference.high < 0 else "no difference shown"
+        return "better" if self.difference.high < 0 else ""
+
+    @property
+    def verdict(self) -> str:
+        """In a word, where the interval and the p-value that is corrected for all comparisons agree."""
+        return self.side if self.side and self.holm < 0.05 else "no difference shown"
 
 
 def strategies(view: View) -> tuple[Strategy, ...]:
