@@ -16,7 +16,7 @@ from tunelet.base.errors import InputError, Problem, TrainingError
 from tunelet.cli import app, main
 from tunelet.systems import recipes
 
-COMMANDS = ["run", "check", "predict", "report", "recipes", "rescore", "bench", "doctor"]
+COMMANDS = ["run", "check", "predict", "report", "recipes", "rescore", "understand", "bench", "doctor"]
 
 
 def raising(error: BaseException) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import sys
 from pathlib import Path
 
@@ -81,11 +80,7 @@ def test_the_package_is_a_source() -> None:
     assert source.load(COUNTS).others("sea") == ("see",)
 
 
-def test_the_curated_sets_are_read() -> None:
-    root = os.environ.get("TUNELET_DATA")
-    path = Path(root or ".") / "homophones" / "curated.csv"
-    if root is None or not path.is_file():
-        pytest.skip("needs TUNELET_DATA with homophones/curated.csv")
-    source = HomophoneSource("curated.csv", path)
+def test_the_curated_sets_are_read(real_data: Path) -> None:
+    source = HomophoneSource("curated.csv", real_data / "homophones" / "curated.csv")
     source.check()
     assert ("sea", "see") in source.load(COUNTS).groups
