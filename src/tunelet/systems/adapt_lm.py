@@ -10,10 +10,9 @@ checkpoint was chosen on the validation books.
 
 from __future__ import annotations
 
-import datetime
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +31,9 @@ from tunelet.models.settings import ModelSettings
 from tunelet.models.vocabulary import used_ids
 from tunelet.systems.adapt_lm_recipe import AdaptLmData, sections
 from tunelet.systems.adapt_lm_training import build_loop, forecast, split_metrics
-from tunelet.systems.jobs import Job
+from tunelet.systems.alone import Alone, now
 from tunelet.systems.recipes import PlannedRun
 from tunelet.systems.training_run import cost_of, longest_batch, memory_of, opening, train_to_end
-from tunelet.training.checkpoint import CheckpointStore
 from tunelet.training.estimate import Estimate
 from tunelet.training.events import Note, Observer
 from tunelet.training.language_objective import LanguageObjective
@@ -45,7 +43,7 @@ from tunelet.tuning.trainable import trainable_table
 
 
 @dataclass
-class Context:
+class Context(Alone):
     """Text of a recipe, parted; bases and tokens, made once.
 
     Attributes:
@@ -130,7 +128,7 @@ class Context:
         place: tuple[int, int],
     ) -> dict[str, Any]:
         """Train, save the adapter, evaluate it as loaded from disk; returns what run.json holds."""
-        started = _now()
+        started = now()
         objective, base = self.objective(run), self.base(run)
         settings = {key: section.model_dump(mode="json") for key, section in run.settings.items()}
         with ExitStack() as closing:
@@ -162,24 +160,8 @@ class Context:
             "metrics": self._evaluate(objective, folder, loop.accelerator.device),
             "resources": resources,
             "started": started,
-            "finished": _now(),
+            "finished": now(),
         }
-
-    def together(self, run: PlannedRun) -> str | None:
-        """See `systems.sweep.Context`: each run draws masks of its own, so no pass is common to two."""
-        return None
-
-    def execute_together(
-        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
-    ) -> Iterator[tuple[Job, dict[str, Any]]]:
-        """See `systems.sweep.Context`."""
-        for job in jobs:
-            yield job, self.execute(job.run, job.folder, job.hash, observer, interrupted, job.place)
-
-    def tidy(self, run: PlannedRun, folder: Path) -> None:
-        """See `systems.sweep.Context`."""
-        if not sections(run)[3].keep_states:
-            CheckpointStore(folder / "state").clear()
 
     def summary(self, result: dict[str, Any]) -> str:
         """See `systems.sweep.Context`."""
@@ -218,7 +200,3 @@ def prepare(data: AdaptLmData, cache: Path | None, observer: Observer) -> Contex
     for finding in context.audit()["findings"]:
         observer(Note(f"audit, {finding['severity']}: {finding['message']}"))
     return context
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -9,7 +9,6 @@ read once, after the best checkpoint was chosen on validation.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tunelet.data.tokens import tokenise
 from tunelet.evaluation.predictions import make_predictions, write_predictions
 from tunelet.models.bases import Base, load_base
 from tunelet.models.settings import ModelSettings
+from tunelet.systems.alone import now
 from tunelet.systems.classify_objective import Classification
 from tunelet.systems.classify_recipe import sections
 from tunelet.systems.classify_training import Begun, build_loop, forecast
@@ -151,7 +151,7 @@ class Context:
         interrupted: Callable[[], bool] = lambda: False,
     ) -> Begun:
         """A run that is ready to train; `closing` ends its trackers."""
-        started = _now()
+        started = now()
         objective, base = self.objective(run), self.base(run)
         settings = {key: section.model_dump(mode="json") for key, section in run.settings.items()}
         trackers = open_trackers(objective.training.trackers, run.name, settings, folder)
@@ -191,7 +191,7 @@ class Context:
             "metrics": metrics,
             "resources": resources,
             "started": begun.started,
-            "finished": _now(),
+            "finished": now(),
         }
 
     def tidy(self, run: PlannedRun, folder: Path) -> None:
@@ -227,7 +227,3 @@ def prepare(dataset: Dataset, cache: Path | None, observer: Observer) -> Context
     for severity, message in audit(dataset).findings:
         observer(Note(f"audit, {severity}: {message}"))
     return Context(dataset, cache)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -9,10 +9,9 @@ Validation chooses the checkpoint; the test split is read once, after that.
 
 from __future__ import annotations
 
-import datetime
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from tunelet.data.audit import audit
 from tunelet.evaluation.predictions import make_predictions, write_predictions
 from tunelet.models.bases import Base, load_base
 from tunelet.models.settings import ModelSettings
+from tunelet.systems.alone import Alone, now
 from tunelet.systems.checking import StageCheck
 from tunelet.systems.fuse_experts import Place, Stage, expert_of, train_alone
 from tunelet.systems.fuse_facts import attention_facts, cell_of, task_facts
@@ -31,16 +31,14 @@ from tunelet.systems.fuse_forecast import Forecasts
 from tunelet.systems.fuse_kinds import Trial, run_trial
 from tunelet.systems.fuse_recipe import FuseData, sections, with_steps
 from tunelet.systems.fuse_training import Work
-from tunelet.systems.jobs import Job
 from tunelet.systems.recipes import PlannedRun
-from tunelet.training.checkpoint import CheckpointStore
 from tunelet.training.estimate import Estimate
 from tunelet.training.events import Note, Observer, RunStarted, ignore, named
 from tunelet.training.tracking import open_trackers
 
 
 @dataclass
-class Context:
+class Context(Alone):
     """Tasks of a recipe, and bases by name, loaded once.
 
     Attributes:
@@ -119,7 +117,7 @@ class Context:
         place: tuple[int, int],
     ) -> dict[str, Any]:
         """Do one cell; returns what run.json holds."""
-        started, chosen, base = _now(), sections(run), self.base(run)
+        started, chosen, base = now(), sections(run), self.base(run)
         settings = {key: section.model_dump(mode="json") for key, section in run.settings.items()}
         at = Place(self.cache or folder / ".cache", observer, interrupted, place)
         head = {
@@ -140,7 +138,7 @@ class Context:
             done = self._alone(run, base, at)
             _copy(done, folder)
             kept = {key: done.result[key] for key in ("best_step", "stopped", "metrics", "resources")}
-            return {**head, **kept, "stages": {"experts": 0.0, "vectors": 0.0}, "finished": _now()}
+            return {**head, **kept, "stages": {"experts": 0.0, "vectors": 0.0}, "finished": now()}
         with ExitStack() as closing:
             trackers = open_trackers(chosen.training.trackers, run.name, settings, folder)
             closing.callback(trackers.finish)
@@ -156,7 +154,7 @@ class Context:
                     observer(named(step, run.name))
                 for step in loop.events():
                     observer(named(step, run.name))
-        return {**head, **self._complete(trial, folder), "finished": _now()}
+        return {**head, **self._complete(trial, folder), "finished": now()}
 
     def _alone(self, run: PlannedRun, base: Base, place: Place) -> Stage:
         """The single-task adapter, which is the target's expert; or full fine-tuning of the target."""
@@ -197,22 +195,6 @@ class Context:
             "attention": attention_facts(ended["test"], trial),
         }
 
-    def together(self, run: PlannedRun) -> str | None:
-        """See `systems.sweep.Context`: cells train one by one."""
-        return None
-
-    def execute_together(
-        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
-    ) -> Iterator[tuple[Job, dict[str, Any]]]:
-        """See `systems.sweep.Context`."""
-        for job in jobs:
-            yield job, self.execute(job.run, job.folder, job.hash, observer, interrupted, job.place)
-
-    def tidy(self, run: PlannedRun, folder: Path) -> None:
-        """See `systems.sweep.Context`."""
-        if not sections(run).training.keep_states:
-            CheckpointStore(folder / "state").clear()
-
     def summary(self, result: dict[str, Any]) -> str:
         """See `systems.sweep.Context`."""
         metrics = result["metrics"]
@@ -238,7 +220,3 @@ def _copy(stage: Stage, folder: Path) -> None:
             shutil.copytree(source, target, dirs_exist_ok=True)
         elif source.is_file():
             shutil.copyfile(source, target)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

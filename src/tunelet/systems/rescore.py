@@ -10,23 +10,21 @@ and weights were chosen on dev.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tunelet.base.errors import InputError, Problem
 from tunelet.base.files import folder_bytes
 from tunelet.data.homophone_sources import installed
 from tunelet.evaluation.transcripts import list_quality
 from tunelet.models.bases import Base, load_base
 from tunelet.models.settings import ModelSettings
 from tunelet.systems import rescore_folder
-from tunelet.systems.jobs import Job
+from tunelet.systems.alone import Alone, now
 from tunelet.systems.recipes import PlannedRun
 from tunelet.systems.rescore_data import RescoreData
 from tunelet.systems.rescore_folds import networks, train_folds
@@ -38,12 +36,11 @@ from tunelet.systems.rescore_robustness import measure_robustness
 from tunelet.systems.rescore_stages import Stages
 from tunelet.systems.rescore_training import Trained, train
 from tunelet.systems.rescore_ways import language_feature
-from tunelet.training.checkpoint import CheckpointStore
 from tunelet.training.events import Note, Observer, RunStarted
 
 
 @dataclass
-class Context:
+class Context(Alone):
     """Data of a recipe with their stages, and bases by name, loaded once.
 
     Attributes:
@@ -51,6 +48,8 @@ class Context:
         stages: what the runs share.
         language: the language models, and their scores.
     """
+
+    STATES = ("state", "fold-*/state")
 
     data: RescoreData
     stages: Stages
@@ -114,7 +113,7 @@ class Context:
         place: tuple[int, int],
     ) -> dict[str, Any]:
         """Train the scorer if there is one, choose weights on dev, measure every set; what run.json holds."""
-        started, (_, scorer, _, tuning, _) = _now(), sections(run)
+        started, (_, scorer, _, tuning, _) = now(), sections(run)
         self.stages.interrupted = interrupted
         sets = self._sets(run)
         found = {name: sets(name) for name in ("dev", *self.data.tests)}
@@ -153,24 +152,8 @@ class Context:
             "robustness": measure_robustness(run, self.stages, folder, weights, observer, interrupted),
             "resources": (told.resources if told else _NOTHING) | {"folder_bytes": folder_bytes(folder / "adapter")},
             "started": started,
-            "finished": _now(),
+            "finished": now(),
         }
-
-    def together(self, run: PlannedRun) -> str | None:
-        """See `systems.sweep.Context`: these runs train alone."""
-        return None
-
-    def execute_together(
-        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
-    ) -> Iterator[tuple[Job, dict[str, Any]]]:
-        """See `systems.sweep.Context`."""
-        raise InputError(Problem("runs of rescore cannot train together", hint="run without --together"))
-
-    def tidy(self, run: PlannedRun, folder: Path) -> None:
-        """See `systems.sweep.Context`."""
-        if not sections(run)[4].keep_states:
-            for state in (folder / "state", *folder.glob("fold-*/state")):
-                CheckpointStore(state).clear()
 
     def summary(self, result: dict[str, Any]) -> str:
         """See `systems.sweep.Context`."""
@@ -236,7 +219,3 @@ def prepare(data: RescoreData, cache: Path | None, observer: Observer) -> Contex
     stages = Stages(data, cache or Path(tempfile.gettempdir()) / "tunelet-stages", observer)
     prepare_homophones(stages)
     return Context(data, stages, LanguageStage(dict(data.language_models), stages))
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -10,10 +10,9 @@ chosen on the validation voices.
 
 from __future__ import annotations
 
-import datetime
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ from tunelet.models.bases import Base, load_base
 from tunelet.models.settings import ModelSettings
 from tunelet.models.speech.encoder_folder import LoadedEncoder, load_encoder, save_encoder
 from tunelet.systems import load_recipe, sweep
-from tunelet.systems.jobs import Job
+from tunelet.systems.alone import Alone, now
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
 from tunelet.systems.settling import settled
 from tunelet.systems.speech_encoder_alignment import Sentences, align, nearness
@@ -38,7 +37,6 @@ from tunelet.systems.speech_encoder_objective import HearingObjective, Learner, 
 from tunelet.systems.speech_encoder_recipe import load_data, sections
 from tunelet.systems.speech_encoder_training import build_loop, fitting, forecast, objective_of, split_metrics
 from tunelet.systems.training_run import cost_of, longest_batch, memory_of, opening, train_to_end
-from tunelet.training.checkpoint import CheckpointStore
 from tunelet.training.estimate import Estimate
 from tunelet.training.events import Note, Observer, ignore
 from tunelet.training.tracking import open_trackers
@@ -46,7 +44,7 @@ from tunelet.tuning.trainable import trainable_table
 
 
 @dataclass
-class Context:
+class Context(Alone):
     """What the runs of a recipe hear; spoken when a run first needs it.
 
     Attributes:
@@ -54,6 +52,8 @@ class Context:
         cache: folder of the clips.
         observer: told how far the speaking is.
     """
+
+    STATES = ("state", "alignment/state")
 
     data: SpeechData
     cache: Path
@@ -111,7 +111,7 @@ class Context:
         place: tuple[int, int],
     ) -> dict[str, Any]:
         """Speak what is missing, train, save the encoder, score it as loaded from disk."""
-        started = _now()
+        started = now()
         objective = self.objective(run, interrupted)
         settings = {key: section.model_dump(mode="json") for key, section in run.settings.items()}
         with ExitStack() as closing:
@@ -159,25 +159,8 @@ class Context:
             "nearness": None if sentences is None else nearness(objective, model, sentences, "test"),
             "resources": resources,
             "started": started,
-            "finished": _now(),
+            "finished": now(),
         }
-
-    def together(self, run: PlannedRun) -> str | None:
-        """See `systems.sweep.Context`: the whole model trains, so no pass is common to two."""
-        return None
-
-    def execute_together(
-        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
-    ) -> Iterator[tuple[Job, dict[str, Any]]]:
-        """See `systems.sweep.Context`."""
-        for job in jobs:
-            yield job, self.execute(job.run, job.folder, job.hash, observer, interrupted, job.place)
-
-    def tidy(self, run: PlannedRun, folder: Path) -> None:
-        """See `systems.sweep.Context`."""
-        if not sections(run)[3].keep_states:
-            CheckpointStore(folder / "state").clear()
-            CheckpointStore(folder / "alignment" / "state").clear()
 
     def summary(self, result: dict[str, Any]) -> str:
         """See `systems.sweep.Context`."""
@@ -237,7 +220,3 @@ def encoder_stage(
     folder = sweep.run(this, settled(loaded), data, **told)
     first = read_json(folder / "result.json")["runs"][0]
     return folder / str(first["folder"]) / "encoder"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

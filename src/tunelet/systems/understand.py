@@ -9,15 +9,14 @@ The source's validation split chooses the checkpoint; tasks under test choose no
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tunelet.base.files import digest
+from tunelet.systems.alone import Alone, now
 from tunelet.systems.checking import StageCheck
-from tunelet.systems.jobs import Job
 from tunelet.systems.recipes import PlannedRun
 from tunelet.systems.understand_cells import row_of_table
 from tunelet.systems.understand_data import UnderstandData
@@ -30,12 +29,11 @@ from tunelet.systems.understand_run import Work
 from tunelet.systems.understand_settings import CONTROLS
 from tunelet.systems.understand_start import Start, start_key
 from tunelet.systems.understand_started import Started, started
-from tunelet.training.checkpoint import CheckpointStore
 from tunelet.training.events import Note, Observer, ignore
 
 
 @dataclass
-class Context:
+class Context(Alone):
     """Tasks of a recipe, with what its runs share.
 
     Attributes:
@@ -81,7 +79,7 @@ class Context:
         place: tuple[int, int],
     ) -> dict[str, Any]:
         """Do one run; returns what run.json holds."""
-        begun, chosen = _now(), sections(run)
+        begun, chosen = now(), sections(run)
         material = self._shared(observer, interrupted)
         before = material.seconds
         name, fingerprint = self._base(chosen)
@@ -107,27 +105,11 @@ class Context:
             cache = self.cache or folder / ".cache"
             done = work.model(cache, self._started_of(chosen, run, cache, observer, interrupted))
         done["stages"]["vectors"] = material.seconds - before
-        return {**head, **done, "finished": _now()}
+        return {**head, **done, "finished": now()}
 
     def stages(self, runs: Sequence[PlannedRun]) -> list[StageCheck]:
         """What the runs of a recipe will cost; see `systems.checking`."""
         return stages(self.data, runs)
-
-    def together(self, run: PlannedRun) -> str | None:
-        """See `systems.sweep.Context`: runs train one by one."""
-        return None
-
-    def execute_together(
-        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
-    ) -> Iterator[tuple[Job, dict[str, Any]]]:
-        """See `systems.sweep.Context`."""
-        for job in jobs:
-            yield job, self.execute(job.run, job.folder, job.hash, observer, interrupted, job.place)
-
-    def tidy(self, run: PlannedRun, folder: Path) -> None:
-        """See `systems.sweep.Context`."""
-        if not sections(run).training.keep_states:
-            CheckpointStore(folder / "state").clear()
 
     def summary(self, result: dict[str, Any]) -> str:
         """See `systems.sweep.Context`."""
@@ -177,7 +159,3 @@ def prepare(data: UnderstandData, cache: Path | None, observer: Observer = ignor
         sizes = ", ".join(f"{count:,} {part}" for part, count in told.sizes.items() if count)
         observer(Note(f"data: {name} ({len(told.task.labels)} classes) from {told.task.data.path}: {sizes}"))
     return Context(data, cache)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

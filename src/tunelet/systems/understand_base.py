@@ -8,9 +8,8 @@ over runs and the report (`systems.sweep`), the recipe's schema (`systems.unders
 
 from __future__ import annotations
 
-import datetime
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +19,15 @@ from tunelet.base.files import clear_parts, write_json
 from tunelet.models.bases import Base, load_base
 from tunelet.models.sentence_embedder import SentenceEmbedder
 from tunelet.models.settings import ModelSettings
+from tunelet.systems.alone import Alone, now
 from tunelet.systems.fuse_experts import waiting_lock
-from tunelet.systems.jobs import Job, finished
+from tunelet.systems.jobs import finished
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
 from tunelet.systems.settling import settled
 from tunelet.systems.training_run import cost_of, memory_of, opening, train_to_end
 from tunelet.systems.understand_base_data import BaseData
 from tunelet.systems.understand_base_recipe import BaseStageSettings, sections
 from tunelet.systems.understand_base_training import Meta, build_meta, forecast, sample_of
-from tunelet.training.checkpoint import CheckpointStore
 from tunelet.training.estimate import Estimate
 from tunelet.training.events import Note, Observer, RunFinished
 from tunelet.training.tracking import open_trackers
@@ -40,7 +39,7 @@ _VERSION = "1"
 
 
 @dataclass
-class Context:
+class Context(Alone):
     """The tasks of a recipe; bases and their embeddings, made once.
 
     Attributes:
@@ -129,7 +128,7 @@ class Context:
         place: tuple[int, int],
     ) -> dict[str, Any]:
         """Train, save the folder, evaluate it as loaded from disk; returns what run.json holds."""
-        started = _now()
+        started = now()
         settings = {key: section.model_dump(mode="json") for key, section in run.settings.items()}
         with ExitStack() as closing:
             trackers = open_trackers(sections(run).training.trackers, run.name, settings, folder)
@@ -165,24 +164,8 @@ class Context:
             ],
             "resources": cost_of(loop, table, memory, folder / "adapter"),
             "started": started,
-            "finished": _now(),
+            "finished": now(),
         }
-
-    def together(self, run: PlannedRun) -> str | None:
-        """See `systems.sweep.Context`: each run draws episodes of its own, so no pass is common to two."""
-        return None
-
-    def execute_together(
-        self, jobs: Sequence[Job], observer: Observer, interrupted: Callable[[], bool]
-    ) -> Iterator[tuple[Job, dict[str, Any]]]:
-        """See `systems.sweep.Context`."""
-        for job in jobs:
-            yield job, self.execute(job.run, job.folder, job.hash, observer, interrupted, job.place)
-
-    def tidy(self, run: PlannedRun, folder: Path) -> None:
-        """See `systems.sweep.Context`."""
-        if not sections(run).training.keep_states:
-            CheckpointStore(folder / "state").clear()
 
     def summary(self, result: dict[str, Any]) -> str:
         """See `systems.sweep.Context`."""
@@ -240,7 +223,3 @@ def base_stage(
             context.tidy(run, folder)
             observer(RunFinished(run.name, 1, 1, False, context.summary(result)))
     return folder / "adapter"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
