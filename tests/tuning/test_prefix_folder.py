@@ -93,6 +93,18 @@ def test_a_folder_over_a_folder(first: str, second: str, folders: dict[str, Any]
     np.testing.assert_allclose(answers(load_prefix(moved, start=folder).model), answers(tuned.model), atol=1e-4)
 
 
+def test_what_reads_in_blocks_goes_on_so(base: Base, tmp_path: Path) -> None:
+    save_prefix(tmp_path / "first", trained(build_prefix(base, blocks=True), "full"), base)
+    start = start_from(tmp_path / "first")
+    tuned = trained(start.model, "lora")
+    save_prefix(tmp_path / "second", tuned, start.base, start=start)
+    expected, loaded = answers(tuned.model), load_prefix(tmp_path / "second")
+    assert loaded.model.blocks and loaded.manifest.prefix.blocks
+    np.testing.assert_allclose(answers(loaded.model), expected, atol=1e-4)
+    loaded.model.base_model.model.blocks = False
+    assert np.abs(answers(loaded.model) - expected).max() > 1e-3
+
+
 def test_heads_train_with_an_adapter_if_asked(folders: dict[str, Any], tmp_path: Path) -> None:
     start = start_from(folders["full"][0], train_heads=True)
     tuned = trained(start.model, "lora")

@@ -119,9 +119,22 @@ def test_what_is_shared_is_read_once(model: PrefixModel, monkeypatch: pytest.Mon
     model.answer(asked[:1])
     assert sum(read) == len(readings[0].ids)  # nothing is kept after the block
     monkeypatch.setattr(module, "REMEMBERED", 0)
+    read.clear()
     with remembering(model):
         for one in asked:
             model.answer([one])
+    assert sum(read) == whole  # too much was held each time, so all was read again
+
+
+def test_what_is_remembered_holds_nothing_else(model: PrefixModel) -> None:
+    readings = model.reader.read([asked.prompt for asked in questions(6, shown=3)])
+    held = BlockStates(model.language)
+    with torch.no_grad():
+        held.states([one.ids for one in readings], [one.blocks for one in readings], [None] * 6)
+    assert len(held._known) > 2 and held._places == sum(len(block.states) for block in held._known.values())
+    for block in held._known.values():
+        for tensor in (block.states, *(part for layer in block.memory for part in layer)):
+            assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
 
 
 def test_speech_in_a_block(base: Base) -> None:

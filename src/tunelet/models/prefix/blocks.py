@@ -39,7 +39,7 @@ Memory = tuple[tuple[Tensor, Tensor], ...]
 _SHARED = ("instruction", "definitions", "guidelines")
 #: Places of a batch of blocks, padding included.
 PLACES = 4096
-#: Places of demonstrations that are remembered; of MiniLM 64 Ki take 1.2 GB.
+#: Places that are remembered before all are let go; of MiniLM, 20 kB each, 64 Ki take 1.3 GB.
 REMEMBERED = 1 << 16
 
 
@@ -83,6 +83,10 @@ class Block:
     states: Tensor
     memory: Memory
 
+    def copied(self) -> Block:
+        """The same in storage of its own."""
+        return Block(self.states.clone(), tuple((keys.clone(), values.clone()) for keys, values in self.memory))
+
 
 class BlockStates:
     """Last states of prompts of the same weights, block by block; blocks that come again are remembered.
@@ -94,8 +98,8 @@ class BlockStates:
     def __init__(self, language: Any) -> None:
         self._language = language
         self._device = next(language.parameters()).device
-        self._shared: dict[bytes, Block] = {}
-        self._shown: dict[tuple[bytes, bytes], Block] = {}
+        #: by the tokens of block 0, and, of a demonstration, its own after them
+        self._known: dict[tuple[bytes, ...], Block] = {}
         self._places = 0
 
     def states(self, ids: Sequence[Ids], blocks: Sequence[Ids], embedded: Sequence[Tensor | None]) -> list[Tensor]:
@@ -106,30 +110,24 @@ class BlockStates:
             blocks: (T,) the block of each token.
             embedded: (L, H) input embeddings of a prompt's last block, where they are not those of its tokens.
         """
-        apart = [_apart(*one) for one in zip(ids, blocks, strict=True)]
-        self._read_shared({first.tobytes(): first for first, _, _ in apart})
         if self._places > REMEMBERED:
-            self._shown.clear()
+            self._known.clear()
             self._places = 0
-        self._read_shown({(first.tobytes(), one.tobytes()): (first, one) for first, shown, _ in apart for one in shown})
+        apart = [_apart(*one) for one in zip(ids, blocks, strict=True)]
+        self._learn({(first.tobytes(),): first for first, _, _ in apart})
+        self._learn({(first.tobytes(), one.tobytes()): one for first, shown, _ in apart for one in shown})
         return self._read_last(apart, embedded)
 
-    def _read_shared(self, wanted: dict[bytes, Ids]) -> None:
-        for key, ids in wanted.items():
-            if key not in self._shared:
-                (self._shared[key],) = self._read([ids], [None], [()], [0])
-
-    def _read_shown(self, wanted: dict[tuple[bytes, bytes], tuple[Ids, Ids]]) -> None:
-        missing = sorted((key for key in wanted if key not in self._shown), key=lambda key: len(wanted[key][1]))
+    def _learn(self, wanted: dict[tuple[bytes, ...], Ids]) -> None:
+        """Read what is not known yet; what a block sees before it is known."""
+        missing = sorted((key for key in wanted if key not in self._known), key=lambda key: len(wanted[key]))
         while missing:
-            longest = len(wanted[missing[-1]][1])
-            part = missing[-max(1, PLACES // longest) :]
+            part = missing[-max(1, PLACES // len(wanted[missing[-1]])) :]
             del missing[-len(part) :]
-            before = [(self._shared[first].memory,) for first, _ in part]
-            read = self._read(
-                [wanted[key][1] for key in part], [None] * len(part), before, [len(wanted[key][0]) for key in part]
-            )
-            self._shown.update(zip(part, read, strict=True))
+            before = [[self._known[key[:1]]] if len(key) > 1 else [] for key in part]
+            read = self._read([wanted[key] for key in part], [None] * len(part), before)
+            # copies: a view would hold the whole batch, with what stood before each of its blocks
+            self._known.update((key, block.copied()) for key, block in zip(part, read, strict=True))
             self._places += sum(len(block.states) for block in read)
 
     def _read_last(
@@ -137,7 +135,7 @@ class BlockStates:
     ) -> list[Tensor]:
         found: list[Tensor] = []
         seen = [
-            [self._shared[first.tobytes()], *(self._shown[first.tobytes(), one.tobytes()] for one in shown)]
+            [self._known[first.tobytes(),], *(self._known[first.tobytes(), one.tobytes()] for one in shown)]
             for first, shown, _ in apart
         ]
         places = [
@@ -149,12 +147,7 @@ class BlockStates:
             end = start + 1
             while end < len(apart) and (end + 1 - start) * max(places[start : end + 1]) <= 4 * PLACES:
                 end += 1
-            read = self._read(
-                [last for _, _, last in apart[start:end]],
-                embedded[start:end],
-                [tuple(block.memory for block in before) for before in seen[start:end]],
-                [len(first) for first, _, _ in apart[start:end]],
-            )
+            read = self._read([last for _, _, last in apart[start:end]], embedded[start:end], seen[start:end])
             found += [
                 torch.cat([*(block.states for block in before), own.states])
                 for before, own in zip(seen[start:end], read, strict=True)
@@ -163,21 +156,18 @@ class BlockStates:
         return found
 
     def _read(
-        self,
-        ids: Sequence[Ids],
-        embedded: Sequence[Tensor | None],
-        before: Sequence[Sequence[Memory]],
-        starts: Sequence[int],
+        self, ids: Sequence[Ids], embedded: Sequence[Tensor | None], before: Sequence[Sequence[Block]]
     ) -> list[Block]:
-        """Read blocks together: each sees itself and what is `before` it; its positions begin at its start."""
+        """Read blocks together: each sees itself and what is `before` it; its positions begin where block 0 ends."""
         lengths = [len(one) for one in ids]
         width = max(lengths)
         tokens = np.zeros((len(ids), width), dtype=np.int64)
         positions = np.zeros((len(ids), width), dtype=np.int64)
-        for row, (one, start) in enumerate(zip(ids, starts, strict=True)):
+        for row, (one, seen) in enumerate(zip(ids, before, strict=True)):
+            start = len(seen[0].states) if seen else 0
             tokens[row, : len(one)] = one
             positions[row, : len(one)] = np.arange(start, start + len(one))
-        held = [sum(memory[0][0].shape[1] for memory in memories) for memories in before]
+        held = [sum(len(block.states) for block in seen) for seen in before]
         deep = max(held)
         keys = torch.zeros((len(ids), deep + width), dtype=torch.bool, device=self._device)
         for row, (count, length) in enumerate(zip(held, lengths, strict=True)):
@@ -185,7 +175,7 @@ class BlockStates:
             keys[row, deep : deep + length] = True
         cache = DynamicCache()
         if deep:
-            for layer in range(len(before[0][0])):
+            for layer in range(len(before[0][0].memory)):
                 cache.update(*(_joined(before, layer, which, deep) for which in (0, 1)), layer)
         given: dict[str, Any] = {"input_ids": torch.from_numpy(tokens).to(self._device)}
         if any(one is not None for one in embedded):
@@ -219,7 +209,7 @@ def _apart(ids: Ids, blocks: Ids) -> tuple[Ids, list[Ids], Ids]:
     return first, shown, last
 
 
-def _joined(before: Sequence[Sequence[Memory]], layer: int, which: int, deep: int) -> Tensor:
+def _joined(before: Sequence[Sequence[Block]], layer: int, which: int, deep: int) -> Tensor:
     """(B, heads, deep, width) keys or values of a layer, with zeros where a row has less before it."""
-    rows = [torch.cat([memory[layer][which] for memory in memories], 1) for memories in before]
+    rows = [torch.cat([block.memory[layer][which] for block in seen], 1) for seen in before]
     return torch.stack([pad(row, (0, 0, 0, deep - row.shape[1])) for row in rows])
