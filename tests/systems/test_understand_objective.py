@@ -124,6 +124,22 @@ def test_definitions_are_shuffled_and_demonstrations_vary_from_none_to_five() ->
     assert made.batches.prompts.demonstrations == sum(k * count for k, count in shown.items())
 
 
+def test_prompts_of_a_batch_can_begin_alike() -> None:
+    made = objective("random", count=60)
+    made.alike = True
+    beginnings = []
+    for _ in range(30):
+        indices = made.batches.next()
+        drawn = made.batches.of(indices)
+        assert drawn is not None
+        prompts = [question.asked.prompt for question in made.questions(indices, drawn)]
+        assert len({prompt.text[: prompt.prefix_end] for prompt in prompts}) == 1
+        beginnings.append(tuple(o.label for o in prompts[0].occurrences if o.part == "definitions"))
+    assert len(set(beginnings)) == 6  # each batch draws an order of its own
+    asked = [question.asked.prompt for question in made.validation_questions()]
+    assert len({prompt.text[: prompt.prefix_end] for prompt in asked}) == 1
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(["regular", "random"]))
 def test_the_query_is_never_shown_to_itself(seed: int, regime: Regime) -> None:

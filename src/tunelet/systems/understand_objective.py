@@ -1,9 +1,9 @@
 """Loss and evaluation of `understand`, as the loop wants them: prompts under the batch's label names.
 
 All prompts of a batch show classes under one map (`systems.understand_batches`): definitions, demonstrations and
-target. The order of the definitions is drawn for each prompt, so that names cannot be told by place; between none and
-five demonstrations are drawn from the most similar training examples. Validation, of the source alone, shows true
-names. Not here: which model (`systems.understand_models`), asking tasks (`systems.understand_evaluation`).
+target. The order of the definitions is drawn for each prompt or batch, so that names cannot be told by place; between
+none and five demonstrations are drawn from the most similar training examples. Validation, of the source alone, shows
+true names. Not here: which model (`systems.understand_models`), asking tasks (`systems.understand_evaluation`).
 
 Example:
     >>> objective = PromptObjective(model, told, ranking, batches, validation, settings)        # doctest: +SKIP
@@ -46,6 +46,7 @@ class PromptObjective:
         speech: whether queries are sound.
         with_loss: whether validation computes the loss, too.
         places: of the prompt that the sound of a query takes.
+        alike: whether the prompts of a batch, and those of validation, have their definitions in one order.
     """
 
     model: PromptModel
@@ -60,6 +61,7 @@ class PromptObjective:
     speech: bool = False
     with_loss: bool = False
     places: Places | None = None
+    alike: bool = False
 
     def __post_init__(self) -> None:
         self._asked: list[Question] | None = None
@@ -75,7 +77,7 @@ class PromptObjective:
 
     def questions(self, indices: np.ndarray, drawn: Drawn) -> list[Question]:
         """The prompts of training examples in a batch."""
-        found = []
+        found, here = [], (drawn.number,) if self.alike else ()
         for index in indices.tolist():
             query = self.train[index]
             found.append(
@@ -86,7 +88,7 @@ class PromptObjective:
                     self.near.for_tuning(query, seed=self.seed, epoch=drawn.epoch),
                     limit=self.limit,
                     names=drawn.names,
-                    order=shuffled_order(len(self.task.labels), self.seed, "tuning", drawn.epoch, *query.key),
+                    order=self._order(self.seed, "tuning", drawn.epoch, *(here or query.key)),
                     speech=self.speech,
                     places=self.places,
                 )
@@ -138,13 +140,16 @@ class PromptObjective:
                     query,
                     self.near.for_tuning(query, seed=seed, epoch=0),
                     limit=self.limit,
-                    order=shuffled_order(len(self.task.labels), seed, *query.key),
+                    order=self._order(seed, *(() if self.alike else query.key)),
                     speech=self.speech,
                     places=self.places,
                 )
                 for query in self.validation
             ]
         return self._asked
+
+    def _order(self, seed: int, *purpose: str | int) -> tuple[int, ...]:
+        return shuffled_order(len(self.task.labels), seed, *purpose)
 
     def names(self, indices: np.ndarray) -> list[str]:
         """Keys of training examples."""

@@ -23,7 +23,7 @@ from tunelet.models.prompt_model import PromptModel
 from tunelet.systems.understand_settings import EvaluationSettings, Order
 
 #: questions in one call of a model, which makes batches of them by itself
-TOGETHER = 128
+TOGETHER = 512
 Examples = Sequence[UnderstandingExample]
 #: places of a prompt that the sound of a query takes
 Places = Callable[[UnderstandingExample], int]

@@ -157,6 +157,11 @@ class ApproachSettings(Settings):
         None, ge=1, description="random: draw from so many permutations; null: from all, uniformly"
     )
     query: Query = Field("text", description="what is tuned on: text, or speech")
+    definitions: Literal["query", "batch"] = Field(
+        "query",
+        description="order of the definitions while tuning: drawn for each prompt, or for each batch, whose prompts "
+        "then begin alike: a model that reads in blocks reads that once",
+    )
 
     @model_validator(mode="after")
     def _pool_of_random(self) -> ApproachSettings:

@@ -106,6 +106,7 @@ def make_ready(
         speech,
         training.select == "loss",
         opened.places,
+        approach.definitions == "batch",
     )
     loop = Loop(
         tuned=tuned,

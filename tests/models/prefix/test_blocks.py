@@ -14,7 +14,7 @@ from tunelet.data.understanding.asked import Asked
 from tunelet.data.understanding.prompt import build_prompt
 from tunelet.models.bases import Base
 from tunelet.models.prefix import blocks as module
-from tunelet.models.prefix.blocks import BlockStates, block_starts, positions_of, visible
+from tunelet.models.prefix.blocks import BlockStates, block_starts, positions_of, told_apart, visible
 from tunelet.models.prefix.model import PrefixModel, build_prefix
 from tunelet.models.prompt_model import remembering
 
@@ -30,16 +30,27 @@ def model(base: Base) -> PrefixModel:
 
 
 def test_who_sees_whom() -> None:
-    blocks = torch.tensor([[0, 0, 1, 2, 2, 3, -1], [0, 1, 1, 1, 1, 1, 1]])
+    # (prompt, block) of each place: two prompts in the first row, one in the second
+    rows = [
+        [(0, 0), (0, 0), (0, 1), (0, 2), (0, 3), (0, 3), (1, 1), (1, 2), None],
+        [(0, 0), (0, 1), (0, 1), (0, 1), None, None, None, None, None],
+    ]
+    last = {(0, 0): 3, (0, 1): 2, (1, 0): 1}  # of each row and prompt
+    blocks = torch.full((2, 9), -1)
+    for row, places in enumerate(rows):
+        for place, told in enumerate(places):
+            if told is not None:
+                whole = np.array([*range(last[row, told[0]] + 1)])
+                blocks[row, place] = int(told_apart(whole, told[0])[told[1]])
     seen = visible(blocks)[:, 0]
-    for row in range(2):
-        last = int(blocks[row].max())
-        for query in range(7):
-            mine = int(blocks[row, query])
-            for key in range(7):
-                other = int(blocks[row, key])
-                expected = other >= 0 and (other == 0 or other == mine or mine == last)
-                assert bool(seen[row, query, key]) == expected
+    for row, places in enumerate(rows):
+        for query, mine in enumerate(places):
+            for key, other in enumerate(places):
+                expected = other is not None and other[1] == 0
+                if mine is not None and other is not None and mine[1] > 0 and mine[0] == other[0]:
+                    expected = expected or mine == other or mine[1] == last[row, mine[0]]
+                if mine is not None:
+                    assert bool(seen[row, query, key]) == expected
 
 
 def test_blocks_after_the_first_begin_where_it_ends() -> None:
@@ -69,7 +80,7 @@ def test_block_by_block_is_one_pass(model: PrefixModel, seed: int, places: int) 
         for own, block, states in zip(ids, blocks, found, strict=True):
             expected = model.language(
                 input_ids=torch.from_numpy(own)[None],
-                attention_mask=visible(torch.from_numpy(block)[None]),
+                attention_mask=visible(torch.from_numpy(told_apart(block, 0))[None]),
                 position_ids=torch.from_numpy(positions_of(block))[None],
             ).last_hidden_state[0]
             torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
@@ -133,7 +144,7 @@ def test_what_is_remembered_holds_nothing_else(model: PrefixModel) -> None:
         held.states([one.ids for one in readings], [one.blocks for one in readings], [None] * 6)
     assert len(held._known) > 2 and held._places == sum(len(block.states) for block in held._known.values())
     for block in held._known.values():
-        for tensor in (block.states, *(part for layer in block.memory for part in layer)):
+        for tensor in (block.states, block.memory):
             assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
 
 

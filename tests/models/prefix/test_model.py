@@ -45,8 +45,7 @@ def same(found: Answer, expected: Answer) -> None:
 
 def test_it_keeps_the_contract(model: PrefixModel) -> None:
     assert isinstance(model, PromptModel) and not model.hears and model.room == 512
-    batch = model.encode(ASKED)
-    assert model.count(ASKED[3].prompt.text) == int(batch["attention_mask"][3].sum())
+    assert model.count(ASKED[3].prompt.text) == int(model.encode([ASKED[3]])["attention_mask"].sum())
     for asked, answer in zip(ASKED, model.answer(ASKED), strict=True):
         assert answer.scores is not None and answer.scores.shape == (asked.classes,) and answer.labels is not None
         if asked.task.multi_label:

@@ -13,7 +13,7 @@ Example:
     >>> blocks = np.array([0, 0, 1, 1, 2])
     >>> positions_of(blocks).tolist()
     [0, 1, 2, 3, 2]
-    >>> visible(torch.from_numpy(blocks)[None])[0, 0, 2].tolist()
+    >>> visible(torch.from_numpy(told_apart(blocks, 0))[None])[0, 0, 2].tolist()
     [True, True, True, True, False]
 """
 
@@ -21,22 +21,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from tunelet.data.understanding.prompt import Prompt
 
 Ids = NDArray[np.int64]
-#: Keys and values of each layer, (heads, places, width of a head).
-Memory = tuple[tuple[Tensor, Tensor], ...]
-
 _SHARED = ("instruction", "definitions", "guidelines")
+#: More blocks than a prompt has.
+_MOST = 1 << 16
 #: Places of a batch of blocks, padding included.
 PLACES = 4096
 #: Places that are remembered before all are let go; of MiniLM, 20 kB each, 64 Ki take 1.3 GB.
@@ -64,28 +63,68 @@ def positions_of(blocks: Ids) -> Ids:
     return found
 
 
+def told_apart(blocks: Ids, prompt: int) -> Ids:
+    """(T,) numbers of a prompt's blocks that tell them from those of other prompts in a row, as `visible` takes them.
+
+    Block 0 is everybody's.
+
+    Args:
+        blocks: (T,) the block of each token.
+        prompt: its number in the row, from 0.
+    """
+    own = np.where(blocks == blocks[-1], _MOST - 1, blocks)
+    found: Ids = np.where(blocks == 0, 0, prompt * _MOST + own)
+    return found
+
+
 def visible(blocks: Tensor) -> Tensor:
     """(B, 1, T, T) bool, True where a query (third axis) sees a key (fourth).
 
     Args:
-        blocks: (B, T) block of each token, -1 for padding, which nobody sees.
+        blocks: (B, T) block of each token as `told_apart` numbers it, -1 for padding, which nobody sees.
     """
     keys, queries = blocks[:, None, :], blocks[:, :, None]
-    last = blocks.amax(1)[:, None, None]
-    seen = (keys == 0) | (keys == queries) | (queries == last)
+    asks = (queries % _MOST == _MOST - 1) & (queries // _MOST == keys // _MOST)
+    seen = (keys == 0) | (keys == queries) | asks
     return (seen & (keys >= 0))[:, None]
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A block that was read: (L, H) last states, and what later blocks see of it."""
+    """A block that was read.
+
+    Attributes:
+        states: (L, H) last states.
+        memory: (layers, 2, heads, L, width of a head) keys and values, which later blocks see.
+    """
 
     states: Tensor
-    memory: Memory
+    memory: Tensor
 
-    def copied(self) -> Block:
-        """The same in storage of its own."""
-        return Block(self.states.clone(), tuple((keys.clone(), values.clone()) for keys, values in self.memory))
+
+class _Before(DynamicCache):  # type: ignore[misc]
+    """Keys and values before a batch of blocks, with room for its own after them: each is written once.
+
+    Args:
+        memory: (layers, 2, B, heads, T, width of a head).
+        own: places at the end that the batch itself fills.
+    """
+
+    def __init__(self, memory: Tensor, own: int) -> None:
+        super().__init__()
+        self._memory, self._own = memory, own
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """All keys and values of a layer."""
+        keys, values = self._memory[layer_idx]
+        keys[:, :, -self._own :], values[:, :, -self._own :] = key_states, value_states
+        return keys, values
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Places before the batch."""
+        return self._memory.shape[-2] - self._own
 
 
 class BlockStates:
@@ -101,6 +140,8 @@ class BlockStates:
         #: by the tokens of block 0, and, of a demonstration, its own after them
         self._known: dict[tuple[bytes, ...], Block] = {}
         self._places = 0
+        # of keys and values of a batch; fresh memory of this size for each costs a quarter of the time
+        self._scratch = torch.empty(0, device=self._device)
 
     def states(self, ids: Sequence[Ids], blocks: Sequence[Ids], embedded: Sequence[Tensor | None]) -> list[Tensor]:
         """(T, H) last states of each prompt.
@@ -125,10 +166,13 @@ class BlockStates:
             part = missing[-max(1, PLACES // len(wanted[missing[-1]])) :]
             del missing[-len(part) :]
             before = [[self._known[key[:1]]] if len(key) > 1 else [] for key in part]
-            read = self._read([wanted[key] for key in part], [None] * len(part), before)
-            # copies: a view would hold the whole batch, with what stood before each of its blocks
-            self._known.update((key, block.copied()) for key, block in zip(part, read, strict=True))
-            self._places += sum(len(block.states) for block in read)
+            states, memory = self._read([wanted[key] for key in part], [None] * len(part), before)
+            own = memory[..., -states.shape[1] :, :]
+            for row, key in enumerate(part):
+                length = len(wanted[key])
+                # copies: a view would hold the whole batch, with what stood before each of its blocks
+                self._known[key] = Block(states[row, :length].clone(), own[:, :, row, :, :length].clone())
+                self._places += length
 
     def _read_last(
         self, apart: Sequence[tuple[Ids, list[Ids], Ids]], embedded: Sequence[Tensor | None]
@@ -147,18 +191,23 @@ class BlockStates:
             end = start + 1
             while end < len(apart) and (end + 1 - start) * max(places[start : end + 1]) <= 4 * PLACES:
                 end += 1
-            read = self._read([last for _, _, last in apart[start:end]], embedded[start:end], seen[start:end])
+            states, _ = self._read([last for _, _, last in apart[start:end]], embedded[start:end], seen[start:end])
             found += [
-                torch.cat([*(block.states for block in before), own.states])
-                for before, own in zip(seen[start:end], read, strict=True)
+                torch.cat([*(block.states for block in before), own[: len(last)]])
+                for before, own, (_, _, last) in zip(seen[start:end], states, apart[start:end], strict=True)
             ]
             start = end
         return found
 
     def _read(
         self, ids: Sequence[Ids], embedded: Sequence[Tensor | None], before: Sequence[Sequence[Block]]
-    ) -> list[Block]:
-        """Read blocks together: each sees itself and what is `before` it; its positions begin where block 0 ends."""
+    ) -> tuple[Tensor, Tensor]:
+        """Read blocks together: each sees itself and what is `before` it; its positions begin where block 0 ends.
+
+        Returns:
+            (B, W, H) last states; (layers, 2, B, heads, D + W, width of a head) keys and values, of what is before in
+            the first D places, of the blocks in the others; good until the next call.
+        """
         lengths = [len(one) for one in ids]
         width = max(lengths)
         tokens = np.zeros((len(ids), width), dtype=np.int64)
@@ -173,33 +222,37 @@ class BlockStates:
         for row, (count, length) in enumerate(zip(held, lengths, strict=True)):
             keys[row, :count] = True
             keys[row, deep : deep + length] = True
-        cache = DynamicCache()
-        if deep:
-            for layer in range(len(before[0][0].memory)):
-                cache.update(*(_joined(before, layer, which, deep) for which in (0, 1)), layer)
-        given: dict[str, Any] = {"input_ids": torch.from_numpy(tokens).to(self._device)}
-        if any(one is not None for one in embedded):
-            words = self._language.get_input_embeddings()(given.pop("input_ids"))
-            for row, own in enumerate(embedded):
-                if own is not None:
-                    words[row, : len(own)] = own.to(words)
-            given = {"inputs_embeds": words}
+        words = self._language.get_input_embeddings()(torch.from_numpy(tokens).to(self._device))
+        for row, own in enumerate(embedded):
+            if own is not None:
+                words[row, : len(own)] = own.to(words)
+        memory = self._before(before, held, deep + width, words.dtype)
         states = self._language(
-            **given,
+            inputs_embeds=words,
             attention_mask=keys[:, None, None, :].expand(-1, 1, width, -1),
             position_ids=torch.from_numpy(positions).to(self._device),
-            past_key_values=cache,
+            past_key_values=_Before(memory, width),
         ).last_hidden_state
-        return [
-            Block(
-                states[row, :length],
-                tuple(
-                    (layer.keys[row, :, deep : deep + length], layer.values[row, :, deep : deep + length])
-                    for layer in cache.layers
-                ),
-            )
-            for row, length in enumerate(lengths)
-        ]
+        return states, memory
+
+    def _before(
+        self, before: Sequence[Sequence[Block]], held: Sequence[int], places: int, dtype: torch.dtype
+    ) -> Tensor:
+        """Keys and values before a batch, with room for its own; zeros where a row has less before it."""
+        config = self._language.config
+        heads = config.num_attention_heads
+        shape = (config.num_hidden_layers, 2, len(before), heads, places, config.hidden_size // heads)
+        if self._scratch.numel() < prod(shape) or self._scratch.dtype != dtype:
+            self._scratch = torch.empty(prod(shape), dtype=dtype, device=self._device)
+        memory = self._scratch[: prod(shape)].view(shape)
+        for row, (blocks, count) in enumerate(zip(before, held, strict=True)):
+            start = 0
+            for block in blocks:
+                end = start + len(block.states)
+                memory[:, :, row, :, start:end] = block.memory
+                start = end
+            memory[:, :, row, :, count:] = 0.0  # what is hidden must be a number all the same
+        return memory
 
 
 def _apart(ids: Ids, blocks: Ids) -> tuple[Ids, list[Ids], Ids]:
@@ -207,9 +260,3 @@ def _apart(ids: Ids, blocks: Ids) -> tuple[Ids, list[Ids], Ids]:
     cuts = np.flatnonzero(np.diff(blocks)) + 1
     first, *shown, last = np.split(ids, cuts)
     return first, shown, last
-
-
-def _joined(before: Sequence[Sequence[Block]], layer: int, which: int, deep: int) -> Tensor:
-    """(B, heads, deep, width) keys or values of a layer, with zeros where a row has less before it."""
-    rows = [torch.cat([block.memory[layer][which] for block in seen], 1) for seen in before]
-    return torch.stack([pad(row, (0, 0, 0, deep - row.shape[1])) for row in rows])

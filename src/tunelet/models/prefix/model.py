@@ -40,6 +40,7 @@ from tunelet.models.loading import from_base, refuse_lost
 from tunelet.models.prefix.batch import collate
 from tunelet.models.prefix.blocks import BlockStates, visible
 from tunelet.models.prefix.heads import NEVER, CopyHead, Learned, Matching
+from tunelet.models.prefix.packing import Row, pack
 from tunelet.models.prefix.protocol import SpeechVectors
 from tunelet.models.prefix.reading import PromptReader, Reading
 from tunelet.models.prefix.similarity import likeness, sentences_of
@@ -116,13 +117,18 @@ class PrefixModel(nn.Module):
         return self.reader.count(text)
 
     def encode(self, questions: Sequence[Asked]) -> dict[str, Any]:
-        """Tensors of a batch; see `models.prefix.batch.collate`.
+        """Tensors of a batch; see `models.prefix.batch.collate`. In blocks, what prompts share stands there once.
 
         Raises:
             DataError: a prompt is longer than `room`, a class stands nowhere in it, or its sound cannot be read.
         """
         vectors = self._heard(questions)
-        return self._collated(questions, self._read(questions, vectors), vectors)
+        readings = self._read(questions, vectors)
+        rows = None
+        if self.blocks:
+            ids, blocks = [reading.ids for reading in readings], [reading.blocks for reading in readings]
+            rows = pack(ids, blocks, int(self.config.hidden_size))
+        return self._collated(questions, readings, vectors, rows)
 
     def forward(self, **batch: Tensor) -> Tensor:
         """Logits (B, C + 1) of a batch of `encode`: the classes, and none in the last column.
@@ -172,7 +178,7 @@ class PrefixModel(nn.Module):
                 part = questions[start : start + 1024]
                 vectors = self._heard(part)
                 readings = self._read(part, vectors)
-                for rows in _batches([len(reading.ids) for reading in readings]):
+                for rows in _batches(readings, last=states is not None):
                     own = [part[row] for row in rows]
                     batch = self._collated(own, [readings[row] for row in rows], [vectors[row] for row in rows])
                     batch = {key: value.to(device) for key, value in batch.items()}
@@ -226,16 +232,20 @@ class PrefixModel(nn.Module):
         return readings
 
     def _collated(
-        self, questions: Sequence[Asked], readings: Sequence[Reading], vectors: Sequence[Tensor | None]
+        self,
+        questions: Sequence[Asked],
+        readings: Sequence[Reading],
+        vectors: Sequence[Tensor | None],
+        rows: Sequence[Row] | None = None,
     ) -> dict[str, Tensor]:
-        batch = collate(questions, readings, self.config.pad_token_id or 0, blocks=self.blocks)
+        batch = collate(questions, readings, self.config.pad_token_id or 0, rows)
         heard = [one for one in vectors if one is not None]
         if heard:
             batch["speech"] = torch.cat(heard)
         if self.embedder is None:
             return batch
-        rows = iter(self.embedder.embed_vectors(heard)) if heard else iter(())
-        own = [None if one is None else next(rows) for one in vectors]
+        embedded = iter(self.embedder.embed_vectors(heard)) if heard else iter(())
+        own = [None if one is None else next(embedded) for one in vectors]
         found = likeness(
             [sentences_of(asked.prompt) for asked in questions],
             [asked.classes for asked in questions],
@@ -323,10 +333,21 @@ def _answer(asked: Asked, logits: NDArray[np.float64]) -> Answer:
     return Answer(chosen, scores)
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows of like length together, the longest first, at most `PLACES` places with padding."""
-    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+def _batches(readings: Sequence[Reading], *, last: bool) -> Iterator[list[int]]:
+    """Rows of like length together, the longest first, at most `PLACES` places with padding.
+
+    Args:
+        last: like length of the last block, the only one that is read in the batch; else of the prompt.
+    """
+    lengths = np.array([len(reading.ids) for reading in readings])
+    own = np.array([int((reading.blocks == reading.blocks[-1]).sum()) for reading in readings]) if last else lengths
+    order = np.lexsort((-lengths, -own)).tolist()
     while order:
-        most = max(1, PLACES // lengths[order[0]])
+        most, longest = 0, 0
+        for row in order:
+            longest = max(longest, int(lengths[row]))
+            if most and (most + 1) * longest > PLACES:
+                break
+            most += 1
         yield order[:most]
         order = order[most:]
