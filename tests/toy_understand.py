@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import yaml
 
 from toy import toy_base
@@ -86,6 +88,26 @@ def toy_told_tasks(folder: Path, *, train: int = 18, other: int = 9) -> Path:
                 number += 1
             if split in splits:
                 (folder / f"data-{task}" / f"{split}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def toy_spoken_tasks(folder: Path) -> Path:
+    """The toy tasks with a sound for each example: noise that lasts as long as the text."""
+    toy_told_tasks(folder, train=6, other=3)
+    for name in ("moods", "places"):
+        path = folder / f"{name}.yaml"
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        told["data"]["splits"] = {split: {"audio": "{id}.wav"} for split in ("train", "validation", "test")}
+        for split in told["data"]["splits"]:
+            data = folder / f"data-{name}" / f"{split}.jsonl"
+            rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+            for number, row in enumerate(rows):
+                row["id"] = f"{split}{number}"
+                stream = np.random.default_rng(len(row["text"]) + number)
+                sound = 0.1 * stream.standard_normal(4000 + 200 * len(row["text"]))
+                soundfile.write(data.with_name(f"{row['id']}.wav"), sound, 16_000)
+            data.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+        path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ training:
   precision: fp32
 runs:
   - name: full
+    prefix: {{scale: 50, matching_dropout: 1}}
   - name: lora
     prefix: {{matching: false}}
     tuning: {{method: lora, targets: qkv, r: 2}}
@@ -100,6 +102,14 @@ def test_the_result_is_of_its_schema_and_counts_episodes(ended: Path) -> None:
         for key in ("regime", "task", "k", "classes"):
             assert sum(row["episodes"] for row in run["episodes"][key]) == 24
         assert fingerprint_of(ended / run["folder"] / "adapter") == run["prefix"]
+    scales, matched = [], []
+    for run in (full, lora):
+        model = start_from(ended / run["folder"] / "adapter").model
+        scales.append(model.copying.scale().exp().item())
+        if model.matching is not None:
+            matched.append(model.matching.sharpness().item())
+    assert scales[0] > 25 > 4 > scales[1]  # begun at 50 and 2
+    assert matched == [pytest.approx(math.log(11))]  # as it was: no episode of training had it
     assert full["episodes"] == lora["episodes"]  # what trains changes no episode
     assert {row["name"]: row["train"] for row in result["data"]["tasks"]}["feelings"] == 36
     trained = read_json(ended / full["folder"] / "trainable.json")

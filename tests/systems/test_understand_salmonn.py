@@ -7,17 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from toy import toy_base
 from toy_in_context import toy_rope
 from toy_speech import toy_beats, toy_whisper
-from toy_understand import toy_told_tasks
+from toy_understand import toy_spoken_tasks
 from tunelet.base.errors import AdapterError, BaseModelError
 from tunelet.data.understanding.tasks import find_task
 from tunelet.systems import load_recipe, run_recipe
@@ -40,29 +37,10 @@ runs:
     approach: {{regime: regular}}
   - name: symbol
     approach: {{regime: symbol}}
+    training: {{precision: bf16, frozen: bf16}}
   - name: random
     approach: {{regime: random}}
 """
-
-
-def spoken_tasks(folder: Path) -> Path:
-    """The toy tasks with a sound for each example: noise that lasts as long as the text."""
-    toy_told_tasks(folder, train=6, other=3)
-    for name in ("moods", "places"):
-        path = folder / f"{name}.yaml"
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-        told["data"]["splits"] = {split: {"audio": "{id}.wav"} for split in ("train", "validation", "test")}
-        for split in told["data"]["splits"]:
-            data = folder / f"data-{name}" / f"{split}.jsonl"
-            rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
-            for number, row in enumerate(rows):
-                row["id"] = f"{split}{number}"
-                stream = np.random.default_rng(len(row["text"]) + number)
-                sound = 0.1 * stream.standard_normal(4000 + 200 * len(row["text"]))
-                soundfile.write(data.with_name(f"{row['id']}.wav"), sound, 16_000)
-            data.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-        path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     language.save_pretrained(pieces / "vicuna")
     tokenizer.save_pretrained(pieces / "vicuna")
     toy_beats(pieces / "beats.pt")
-    base, tasks = toy_base(folder / "base"), spoken_tasks(folder / "tasks")
+    base, tasks = toy_base(folder / "base"), toy_spoken_tasks(folder / "tasks")
     (folder / "toy.yaml").write_text(RECIPE.format(base=base, tasks=tasks, folder=pieces), encoding="utf-8")
     return folder
 

@@ -50,7 +50,17 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_tasks_are_asked_by_text_by_sound_and_by_what_was_heard(recipe: Path, tmp_path: Path) -> None:
+def test_tasks_are_asked_by_text_by_sound_and_by_what_was_heard(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    hear = LoadedEncoder.heard
+
+    def counted(self: LoadedEncoder, examples: Sequence[Any]) -> Iterator[Any]:
+        together.extend([len(examples)] if examples else [])
+        return hear(self, examples)
+
+    monkeypatch.setattr(LoadedEncoder, "heard", counted)
     folder = run_recipe(load_recipe(recipe), out=tmp_path / "out")
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     random, knn = result["runs"]
@@ -64,6 +74,8 @@ def test_tasks_are_asked_by_text_by_sound_and_by_what_was_heard(recipe: Path, tm
     shown = {json.dumps(json.loads(line)["demonstrations"]) for line in text.splitlines()}
     assert len(shown) == 1  # everything was heard as the same words
     assert len(list((folder / ".cache" / "spoken").glob("*.flac"))) == 6 + 3 + 3 + 3
+    # each sound once, and those of a task together
+    assert together == [6 + 3, 3, 3]
 
 
 def test_ears_that_are_none_are_told(recipe: Path) -> None:

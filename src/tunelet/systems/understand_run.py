@@ -193,8 +193,7 @@ class Work:
         self.observer(RunStarted(self.run.name, *self.place, 0, 0))
         opened.module.to("cuda" if torch.cuda.is_available() else "cpu")
         total = sum(parameter.numel() for parameter in opened.module.parameters())
-        meter = ResourceMeter("cpu")
-        with meter:
+        with ResourceMeter("cpu") as meter:
             pass
         return {
             "train_examples": 0,
@@ -229,6 +228,7 @@ class Work:
                     opened.answering,
                     opened.places,
                     self.interrupted,
+                    opened.hear,
                 )
                 answered = asker.ask(way)
                 seconds, asked = seconds + time.perf_counter() - began, asked + answered.scores.n

@@ -139,7 +139,7 @@ def open_salmonn(
     def places(query: UnderstandingExample) -> int:
         # Whisper's whole window counts, so every sound becomes as many vectors
         if not known:
-            with evaluating(loaded.model):
+            with evaluating(loaded.model), loaded.model.precision():
                 silence = SpeechTextBatch((), *salmonn_audio([np.zeros(RATE, np.float32)]))
                 known.append(len(loaded.model.speech(silence)[0]))
         return known[0]

@@ -102,10 +102,10 @@ class UnderstandDataSettings(Settings):
 class UnderstandModelSettings(ModelSettings):
     """Which model reads the prompts."""
 
-    kind: Literal["prefix", "causal", "salmonn"] = Field(
+    kind: Literal["prefix", "causal", "salmonn", "processor"] = Field(
         "prefix",
         description="prefix: an encoder with an answer slot that points at class names; causal: a causal language "
-        "model; salmonn: SALMONN from its published files",
+        "model; salmonn: SALMONN from its published files; processor: an audio language model with its processor",
     )
     max_length: int = Field(512, ge=4, description="longest prompt in tokens; demonstrations that do not fit are left "
                             "out, the least similar first")  # fmt: skip
@@ -129,6 +129,7 @@ class UnderstandModelSettings(ModelSettings):
         description="salmonn: what trains. code: Q-Former, projection, norms, LoRA; paper: the encoders, too; "
         "connector: as code without LoRA; lora: LoRA alone",
     )
+    chat: bool = Field(False, description="processor: ask in its chat template, as models tuned for conversation want")
 
     @model_validator(mode="after")
     def _parts_of_its_kind(self) -> UnderstandModelSettings:
@@ -136,12 +137,22 @@ class UnderstandModelSettings(ModelSettings):
             raise ValueError(f"model.folder goes with model.kind salmonn alone, found kind {self.kind}")
         if self.ears is not None and self.kind != "prefix":
             raise ValueError(f"model.ears is for model.kind prefix, found {self.kind}")
+        if self.chat and self.kind != "processor":
+            raise ValueError(f"model.chat is for model.kind processor, found {self.kind}")
+        if self.kind == "processor":
+            if self.base.startswith("embedded:"):
+                raise ValueError(f"model.base {self.base}: model.kind processor wants an audio language model, such as "
+                                 "Qwen/Qwen2-Audio-7B-Instruct or its folder")  # fmt: skip
+            others = {"matching": "prefix", "blocks": "prefix", "heard_as": "prefix", "parts": "salmonn"}
+            for key, kind in others.items():
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"model.{key} is for model.kind {kind}, found processor")
         return self
 
     @property
     def hears(self) -> bool:
         """Whether prompts may have a place for speech."""
-        return self.kind == "salmonn" or self.ears is not None
+        return self.kind in ("salmonn", "processor") or self.ears is not None
 
 
 class ApproachSettings(Settings):

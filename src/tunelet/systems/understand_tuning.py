@@ -76,6 +76,9 @@ def make_ready(
     told = material.data.tasks[source]
     speech = approach.query == "speech"
     train, validation = (material.examples(source, part) for part in ("train", "validation"))
+    if speech and opened.hear is not None:
+        # always the same ones together, so that no run's vectors depend on which run heard first
+        opened.hear([*train, *validation])
     lengths = np.array([max(1, opened.model.count(one.text)) for one in train], np.int64)
     batch = training.batch
     order = LengthBucketBatches(lengths, batch.size, seed, pool_batches=batch.pool, tokens=batch.tokens)
@@ -89,6 +92,7 @@ def make_ready(
     tuned = opened.prepare(chosen.tuning, steps)
     if training.frozen == "bf16":
         freeze_in(tuned.model, torch.bfloat16)
+        opened.held_in_bf16()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tuned.model.to(device)
     if opened.fast:

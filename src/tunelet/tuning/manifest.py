@@ -32,6 +32,7 @@ PURPOSES = {
     "language": "a language model",
     "rescorer": "a scorer of N-best lists",
     "prefix": "a prefix language model",
+    "processor": "an audio language model",
 }
 _READ_FIRST = "save the adapter again; a manifest is not meant to be edited"
 

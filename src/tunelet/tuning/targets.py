@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,16 +101,31 @@ def target_options(model: nn.Module, targets: str | Sequence[str], layers: Seque
     if paths:  # PEFT would adapt these whatever their layer
         raise InputError(Problem(f"{paths[0]!r} is a single module, and layers chooses among many", field="targets"))
     found = {number for path in available if _matches_any(names, path) and (number := _layer(path)) is not None}
-    missing = [layer for layer in layers if layer not in found]
-    if missing:
-        raise InputError(
-            Problem(
-                f"no target in layer {', '.join(map(str, missing))}; layers with targets: "
-                f"{', '.join(map(str, sorted(found))) or 'none'}",
-                field="layers",
-            )
-        )
+    _refuse_missing(layers, found)
     return {"target_modules": names, "layers_to_transform": list(layers)}
+
+
+def targets_within(
+    part: nn.Module, path: str, targets: str | Sequence[str], layers: Sequence[int] | None
+) -> tuple[str, ...]:
+    """Targets in one part of a model, such as the language model of one that hears, by their paths in the whole.
+
+    The whole may have modules of the same names elsewhere; a path is that of one module. Layers are those of the part.
+
+    Args:
+        part: declared (`models.declared`), with the config of its architecture.
+        path: of the part in the whole.
+
+    Raises:
+        InputError: as `target_options`.
+    """
+    wanted = target_names(part, targets)
+    found = [f"{path}.{name}" for name in linear_modules(part) if isinstance(wanted, str) or _matches_any(wanted, name)]
+    if layers is not None:
+        numbers = {name: _layer(name) for name in found}
+        _refuse_missing(layers, {number for number in numbers.values() if number is not None})
+        found = [name for name in found if numbers[name] in layers]
+    return tuple(found)
 
 
 def linear_modules(model: nn.Module) -> tuple[str, ...]:
@@ -140,6 +155,18 @@ def _preset(preset: str, asked: str, model: nn.Module, available: Sequence[str])
         return attention
     # not each layout has each of the dense names
     return attention + [name for name in names.dense if any(_matches(name, path) for path in available)]
+
+
+def _refuse_missing(layers: Sequence[int], found: Collection[int]) -> None:
+    missing = [layer for layer in layers if layer not in found]
+    if missing:
+        raise InputError(
+            Problem(
+                f"no target in layer {', '.join(map(str, missing))}; layers with targets: "
+                f"{', '.join(map(str, sorted(found))) or 'none'}",
+                field="layers",
+            )
+        )
 
 
 def _matches(name: str, path: str) -> bool:

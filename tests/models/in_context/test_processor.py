@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    Qwen2AudioConfig,
-    Qwen2AudioForConditionalGeneration,
-    Qwen2AudioProcessor,
-    WhisperFeatureExtractor,
-)
+from transformers import WhisperFeatureExtractor
 
-from toy_in_context import asked, toy_bytes
+from toy_in_context import asked
+from toy_processor import MARKS, toy_qwen
 from toy_understanding import toy_task
 from tunelet.base.errors import BaseModelError, DataError
 from tunelet.data.understanding.asked import Asked
@@ -26,7 +22,6 @@ from tunelet.models.prompt_model import PromptModel
 from tunelet.models.speech.language_half import add_lora
 from tunelet.models.speech.protocol import drawing
 
-MARKS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|im_start|>", "<|im_end|>")
 TASK = toy_task("sun", "sunny", "snow")
 SEVERAL = toy_task("a", "b", "ab", multi_label=True)
 
@@ -36,35 +31,7 @@ def noise(example: UnderstandingExample) -> Any:
 
 
 def made(*, chat: bool = False, room: int = 700) -> ProcessorModel:
-    tokenizer = toy_bytes()
-    tokenizer.add_special_tokens({"additional_special_tokens": list(MARKS)})
-    processor = Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=8, chunk_length=1), tokenizer)
-    text = {
-        "model_type": "qwen2",
-        "vocab_size": len(tokenizer),
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": room,
-        "initializer_range": 0.3,
-    }
-    sound = {
-        "model_type": "qwen2_audio_encoder",
-        "num_mel_bins": 8,
-        "encoder_layers": 1,
-        "encoder_attention_heads": 2,
-        "encoder_ffn_dim": 16,
-        "d_model": 16,
-        "max_source_positions": 50,
-        "initializer_range": 0.3,
-    }
-    config = Qwen2AudioConfig(
-        audio_config=sound, text_config=text, audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>")
-    )
-    with drawing(1, "qwen"):
-        model = Qwen2AudioForConditionalGeneration(config).eval()
+    model, processor = toy_qwen(room)
     return ProcessorModel(model, processor, chat=chat, batch_rows=2, read=noise)
 
 
@@ -94,6 +61,7 @@ def test_scores_are_those_of_plain_passes(chat: bool) -> None:
     for question, answer in zip(asks, model.answer(asks), strict=True):
         tokens = model.tokens.answers(TASK, question.prompt.names)
         assert model.processor.tokenizer.decode(tokens.names[0]) == ("sun" if chat else " sun")
+        assert model.processor.tokenizer.decode([tokens.end]) == ("<|im_end|>" if chat else "</s>")
         wanted = [plainly(model, question, text_of(question, chat=chat), tokens.ids([c])) for c in range(3)]
         np.testing.assert_allclose(answer.scores, wanted, atol=1e-4)
     (both,) = model.answer(asks[1:], Asking(calibrated=True))
@@ -137,6 +105,16 @@ def test_the_loss_is_on_the_answers_and_trains_an_adapter() -> None:
     scaled = model.answer(asks[:1], Asking(lora_scale=0.0))[0].scores
     np.testing.assert_allclose(scaled, base, atol=1e-5)
     assert isinstance(model, PromptModel)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_what_is_counted_is_what_a_prompt_takes(chat: bool) -> None:
+    model = made(chat=chat)
+    for question in (asked(TASK, "so", "sun", speech=True, shown=1), asked(TASK, "in words", "snow")):
+        speaks = question.prompt.speech is not None
+        taken = model.encode([question])["input_ids"].shape[1]
+        counted = model.count(question.prompt.completed) + (model.places(question.query) if speaks else 0)
+        assert taken <= counted <= taken + 12
 
 
 def test_what_does_not_fit_is_told() -> None:

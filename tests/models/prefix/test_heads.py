@@ -7,7 +7,13 @@ import math
 import torch
 from torch.nn.functional import cosine_similarity
 
-from tunelet.models.prefix.heads import NEVER, CopyHead, Matching
+from tunelet.models.prefix.heads import NEVER, CopyHead, Learned, Matching
+
+
+def test_a_learned_number_starts_where_it_is_told() -> None:
+    number = Learned(3.0, tempo=4.0)
+    number.start(-0.5)
+    assert number().item() == -0.5 and number.value.requires_grad
 
 
 def test_the_copy_head_is_a_log_sum_over_occurrences() -> None:

@@ -112,6 +112,24 @@ def test_a_task_without_none_always_has_an_answer(model: PrefixModel) -> None:
     np.testing.assert_allclose(usual.scores - high.scores, 99 * low, rtol=1e-4)
 
 
+def test_matching_can_be_left_out_of_training_alone(base: Base) -> None:
+    model = build_prefix(base)
+    batch = model.encode(ASKED)
+    whole, bare = model(**batch), build_prefix(base, matching=False)(**batch)
+    model.matching_dropout = 0.5
+    torch.testing.assert_close(model(**batch), whole)  # it answers with it
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    torch.manual_seed(2)
+    rows = [
+        (torch.allclose(row, one, atol=1e-4), torch.allclose(row, other, atol=1e-4))
+        for row, one, other in zip(model(**batch), whole, bare, strict=True)
+    ]
+    assert {one or other for one, other in rows} == {True} and {one for one, _ in rows} == {True, False}
+
+
 def test_matching_alone_does_not_see_the_order_of_definitions(base: Base) -> None:
     model = build_prefix(base)
     with torch.no_grad():

@@ -68,6 +68,16 @@ def test_vectors_stand_in_the_space_of_the_words(tmp_path: Path, how: Any) -> No
     assert (vectors[0] * torch.ones(6, requires_grad=True)).sum().requires_grad
 
 
+@pytest.mark.parametrize("how", ["pieces", "characters"])
+def test_hearing_together_changes_no_vector(tmp_path: Path, how: Any) -> None:
+    tokenizer, asked = letters(), queries(tmp_path, 0.6, 0.2, 1.1, 0.35, 0.9)
+    loaded = a_loaded(tokenizer)
+    together = SpokenQueries(loaded, TABLE, tokenizer, how=how)(asked)
+    alone = SpokenQueries(loaded, TABLE, tokenizer, how=how)
+    for query, vectors in zip(asked, together, strict=True):
+        torch.testing.assert_close(vectors, alone([query])[0], rtol=0.0, atol=1e-5)
+
+
 def test_what_was_heard_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer, asked = letters(), queries(tmp_path, 0.5, 0.4)
     first = SpokenQueries(a_loaded(tokenizer), TABLE, tokenizer, cache=tmp_path / "cache")(asked)

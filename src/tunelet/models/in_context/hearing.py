@@ -140,9 +140,7 @@ class HearingModel(nn.Module):
         return PromptIds((*row.prefix, *row.before), row.after or (), answer, row.after is not None)
 
     def _hear(self, questions: Sequence[Asked]) -> list[Tensor]:
-        device = self.speech_text.words.weight.device
-        dtype = None if self.speech_text.autocast == "off" else torch.bfloat16
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        with self.speech_text.precision():
             return self.speech_text.speech(_batch((), self._heard(questions)))
 
     def _heard(self, questions: Sequence[Asked]) -> dict[str, Any]:
@@ -160,7 +158,8 @@ class HearingModel(nn.Module):
             raise DataError(problems)
         clips = padded(clips, self.shortest)
         if self.cache is not None:
-            return {"features": self.cache.encode(clips)[0]}
+            with self.speech_text.precision():
+                return {"features": self.cache.encode(clips)[0]}
         return dict(zip(("waveforms", "lengths"), waveforms(clips), strict=True))
 
 

@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,12 @@ from tunelet.models.in_context.answer_tree import AnswerTree, Values, answer_tre
 from tunelet.models.in_context.answering import CHATTER, free_answer
 from tunelet.models.in_context.settings import Asking
 from tunelet.models.in_context.sound import Samples, read_sound
-from tunelet.models.in_context.tokens import NOTHING, Frame, Ids, PromptTokens
+from tunelet.models.in_context.tokens import NOTHING, SPARE, Frame, Ids, PromptTokens
 from tunelet.models.prompt_model import Answer
 from tunelet.models.quiet import quiet_transformers
 from tunelet.models.scoring.scorer import device_of
 from tunelet.models.speech.language_half import lora_scaled
+from tunelet.models.speech.speech_text import Autocast
 from tunelet.models.vocabulary import whole_model
 
 _IGNORED = -100
@@ -54,6 +56,7 @@ class ProcessorModel(nn.Module):
         chat: ask in the processor's chat template, as models that were tuned for it want.
         batch_rows: texts in a pass.
         read: an example's samples, 16 kHz mono.
+        autocast: "bf16": everything computes under autocast; weights stay as they are.
 
     Raises:
         BaseModelError: the processor has no tokenizer or no token for sound, or hears another rate than 16 kHz.
@@ -70,6 +73,7 @@ class ProcessorModel(nn.Module):
         chat: bool = False,
         batch_rows: int = 16,
         read: Callable[[UnderstandingExample], Samples] = read_sound,
+        autocast: Autocast = "off",
     ) -> None:
         super().__init__()
         lost = [name for name in ("tokenizer", "audio_token", "feature_extractor") if not hasattr(processor, name)]
@@ -81,7 +85,13 @@ class ProcessorModel(nn.Module):
         self.model, self.processor = model, processor
         self.asking, self.chat, self.batch_rows = asking or Asking(), chat, batch_rows
         self._read = read
+        self.autocast: Autocast = autocast
         self.tokens = PromptTokens(processor.tokenizer, _CHAT if chat else Frame())
+        if chat:
+            self.tokens.end = self._end_of_turn()
+        # what a chat puts around a prompt; the end and the spare places are counted with the prompt
+        empty = self.tokens.count(".") - 1 - SPARE
+        self._around = max(0, self._inputs(".", "")["input_ids"].shape[1] - empty) if chat else 0
         config = whole_model(model).config
         self.room = usable_positions(config.get_text_config())
 
@@ -91,8 +101,28 @@ class ProcessorModel(nn.Module):
         return self.model
 
     def count(self, text: str) -> int:
-        """Tokens of a prompt; speech is not counted, nor what a chat puts around it."""
-        return self.tokens.count(text)
+        """Tokens of a prompt with what a chat puts around it; speech is not counted."""
+        return self.tokens.count(text) + self._around
+
+    def places(self, query: UnderstandingExample) -> int:
+        """Tokens that the sound of an example takes in a prompt.
+
+        Raises:
+            DataError: it has none, or it cannot be read.
+        """
+        spoken, silent = self._inputs(".", "", self._read(query)), self._inputs(".", "")
+        return int(spoken["input_ids"].shape[1] - silent["input_ids"].shape[1])
+
+    def chance(self, text: str, samples: Samples | None = None) -> float:
+        """Mean log P of the tokens of a text but the first, behind a sound if there is one; in nats, in no chat."""
+        ids = self.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        before = "" if samples is None else self._mark()
+        sound = {} if samples is None else {"audio": [samples], "sampling_rate": RATE}
+        inputs = dict(self.processor(text=[before + text], return_tensors="pt", **sound))
+        with evaluating(self.model):
+            chances = self._logits(inputs)[0, -ids.shape[1] : -1].float().log_softmax(-1)
+        said = inputs["input_ids"][0, 1 - ids.shape[1] :].to(chances.device)
+        return float(chances.gather(1, said[:, None]).double().mean())
 
     def encode(self, questions: Sequence[Asked]) -> dict[str, Any]:
         """What the model takes for prompts and their answers, and ``labels`` (B, T), -100 but at the answers' tokens.
@@ -155,14 +185,15 @@ class ProcessorModel(nn.Module):
         tokens = self.tokens.answers(question.task, question.prompt.names)
         inputs = self._on_device(self._prompt(question))
         end = inputs["input_ids"].shape[1]
-        made = self.model.generate(
-            **inputs,
-            max_new_tokens=tokens.longest + CHATTER,
-            do_sample=False,
-            num_beams=1,
-            eos_token_id=tokens.end,
-            pad_token_id=tokens.end,
-        )
+        with self._computing():
+            made = self.model.generate(
+                **inputs,
+                max_new_tokens=tokens.longest + CHATTER,
+                do_sample=False,
+                num_beams=1,
+                eos_token_id=tokens.end,
+                pad_token_id=tokens.end,
+            )
         ids = made[0, end:].tolist()
         ids = ids[: ids.index(tokens.end)] if tokens.end in ids else ids
         return free_answer(question, self.tokens.text(question, ids), how)
@@ -185,8 +216,14 @@ class ProcessorModel(nn.Module):
 
     def _logits(self, batch: dict[str, Any]) -> Tensor:
         inputs = {key: value for key, value in batch.items() if key != "labels"}
-        logits: Tensor = self.model(**self._on_device(inputs), use_cache=False).logits
+        with self._computing():
+            logits: Tensor = self.model(**self._on_device(inputs), use_cache=False).logits
         return logits
+
+    def _computing(self) -> AbstractContextManager[Any]:
+        if self.autocast == "off":
+            return nullcontext()
+        return torch.autocast(device_of(self.model).type, dtype=torch.bfloat16)
 
     def _on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
         first = next(self.model.parameters())
@@ -202,16 +239,28 @@ class ProcessorModel(nn.Module):
             query = next(part for part in question.prompt.parts if part.kind == "query")
             text = f"{text[: query.start]}Text: {NOTHING}\n{text[query.end :]}"
         before, _, after = text.partition(SPEECH_MARKER) if question.prompt.speech is not None else (text, "", "")
+        return self._inputs(before, after, self._read(question.query) if speaks else None)
+
+    def _inputs(self, before: str, after: str, samples: Samples | None = None) -> dict[str, Any]:
+        """What the processor makes of a text and the sound between its halves."""
         if self.chat:
             parts: list[dict[str, str]] = [{"type": "text", "text": before}]
-            parts += [{"type": "audio", "audio_url": ""}] if speaks else []
+            parts += [] if samples is None else [{"type": "audio", "audio_url": ""}]
             parts += [{"type": "text", "text": after}] if after else []
             turns = [{"role": "user", "content": parts}]
             whole = self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         else:
-            whole = before + (self._mark() if speaks else "") + after
-        sound = {"audio": [self._read(question.query)], "sampling_rate": RATE} if speaks else {}
+            whole = before + ("" if samples is None else self._mark()) + after
+        sound = {} if samples is None else {"audio": [samples], "sampling_rate": RATE}
         return dict(self.processor(text=[whole], return_tensors="pt", **sound))
+
+    def _end_of_turn(self) -> int:
+        """The token that ends an answer in a chat: the special one behind it, or else the tokenizer's end."""
+        turns = [{"role": role, "content": [{"type": "text", "text": "N/A"}]} for role in ("user", "assistant")]
+        text = self.processor.apply_chat_template(turns, add_generation_prompt=False, tokenize=False)
+        tokenizer = self.processor.tokenizer
+        behind = tokenizer(text.rpartition("N/A")[2], add_special_tokens=False)["input_ids"][:1]
+        return int(behind[0]) if behind and behind[0] in tokenizer.all_special_ids else self.tokens.end
 
     def _mark(self) -> str:
         marks = (getattr(self.processor, name, "") for name in ("audio_bos_token", "audio_token", "audio_eos_token"))

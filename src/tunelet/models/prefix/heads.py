@@ -37,6 +37,11 @@ class Learned(nn.Module):
         self.tempo = tempo
         self.value = nn.Parameter(torch.tensor(start / tempo))
 
+    def start(self, value: float) -> None:
+        """Take another first value."""
+        with torch.no_grad():
+            self.value.fill_(value / self.tempo)
+
     def forward(self) -> Tensor:
         """The number."""
         return self.value * self.tempo

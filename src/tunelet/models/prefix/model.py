@@ -67,6 +67,8 @@ class PrefixModel(nn.Module):
 
     Attributes:
         hears: whether `listen` was given something that hears.
+        matching_dropout: how often, in training mode, a question goes without the matching term, so that the encoder
+            learns what that would do for it.
         embedder: as given.
     """
 
@@ -92,6 +94,7 @@ class PrefixModel(nn.Module):
         self.room: int | None = room
         self.blocks = blocks
         self.hears = False
+        self.matching_dropout = 0.0
         self._speech: tuple[SpeechVectors, ...] = ()
         self._remembered: BlockStates | None = None
 
@@ -270,7 +273,10 @@ class PrefixModel(nn.Module):
         logits: Tensor = self.copying(slots, states, labels, classes + 1)
         if self.matching is not None:
             keys = ("definitions", "demonstrations", "shown", "there")
-            logits = logits + self.matching(*(batch[f"like_{key}"] for key in keys), batch["multi"])
+            matched = self.matching(*(batch[f"like_{key}"] for key in keys), batch["multi"])
+            if self.training and self.matching_dropout:
+                matched = matched * (torch.rand_like(matched[:, :1]) >= self.matching_dropout)
+            logits = logits + matched
         # without a word for none, a learned number stands in its place
         none = torch.where(batch["has_none"], logits[:, -1], self.threshold().expand(batch_size))
         logits = torch.cat([logits[:, :-1], none[:, None]], 1)

@@ -82,7 +82,8 @@ class HuggingFaceEncoder(nn.Module):
         most = int(self.config.max_source_positions) * self._hop
         sound = check_waveforms(waveforms, lengths, most=most)
         clips = [clip[:length].cpu().numpy() for clip, length in zip(sound, lengths.tolist(), strict=True)]
-        mels = self.extractor(clips, sampling_rate=RATE, return_tensors="pt").input_features
+        with torch.autocast("cpu", enabled=False):
+            mels = self.extractor(clips, sampling_rate=RATE, return_tensors="pt").input_features
         weight = next(self.model.parameters())
         features = self.model(mels.to(weight.device, weight.dtype)).last_hidden_state
         frames = torch.full_like(lengths, features.shape[1])
@@ -94,7 +95,9 @@ class HuggingFaceEncoder(nn.Module):
 
     def _waves(self, sound: Tensor, lengths: Tensor) -> Tensor:
         clips = [clip[:length].cpu().numpy() for clip, length in zip(sound, lengths.tolist(), strict=True)]
-        given = self.extractor(clips, sampling_rate=RATE, return_tensors="pt", padding=True, return_attention_mask=True)
+        options = {"sampling_rate": RATE, "return_tensors": "pt", "padding": True, "return_attention_mask": True}
+        with torch.autocast("cpu", enabled=False):
+            given = self.extractor(clips, **options)
         weight = next(self.model.parameters())
         mask = given.attention_mask.to(weight.device)
         # without padding there is nothing to mask, and the fused attention need not look

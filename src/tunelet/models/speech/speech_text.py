@@ -88,7 +88,7 @@ class SpeechTextModel(nn.Module):
             raise DataError(
                 [Problem("has no answer to learn from", f"prompt {row} of the batch") for row in unanswered]
             )
-        with self._precision():
+        with self.precision():
             given = self.assembled(batch)
             answers = given.labels.shape[1]
             # the place before an answer's first token predicts it
@@ -152,7 +152,7 @@ class SpeechTextModel(nn.Module):
         config = GenerationConfig(
             max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=ends or None, pad_token_id=pad
         )
-        with evaluating(self), self._precision(), lora_scaled(self.language, lora_scale), quiet_transformers():
+        with evaluating(self), self.precision(), lora_scaled(self.language, lora_scale), quiet_transformers():
             given = self.assembled(SpeechTextBatch(asked, batch.waveforms, batch.lengths, batch.features))
             if self._room is not None and given.embeddings.shape[1] + max_new_tokens > self._room:
                 raise DataError(Problem(f"no room for {max_new_tokens} new tokens in {self._room} places"))
@@ -170,7 +170,8 @@ class SpeechTextModel(nn.Module):
                 # not reentrant: that kind gives no gradient where a layer's input has none
                 enable({"use_reentrant": False})
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Within the block everything computes as `autocast` says."""
         if self.autocast == "off":
             return contextlib.nullcontext()
         return torch.autocast(self.words.weight.device.type, dtype=torch.bfloat16)
