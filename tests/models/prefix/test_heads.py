@@ -41,18 +41,26 @@ def test_matching_is_a_cosine_and_a_kernel() -> None:
     cosines = torch.tensor([[0.7, 0.3], [0.6, 0.0]])
     shown = torch.tensor([[[1, 0, 0], [0, 1, 0]], [[1, 1, 0], [0, 0, 0]]]).bool()
     there = torch.tensor([[True, True], [True, False]])
-    found = head(definitions, cosines, shown, there, torch.tensor([False, True]))
+    named, trust = torch.tensor([[0.9, 0.0, 0.2], [0.1, 0.8, 0.1]]), torch.tensor([0.05, -0.01])
+    found = head(definitions, named, trust, cosines, shown, there, torch.tensor([False, True]))
+    steep, enough = head.steepness().exp().item(), head.enough().item()
+    share = [1 / (1 + math.exp(-steep * (one - enough))) for one in (0.05, -0.01)]
+    assert share[0] > 0.8 and share[1] < 0.05
+
+    def both(row: int, label: int) -> float:
+        return (1 - share[row]) * definitions[row, label].item() + share[row] * named[row, label].item()
+
     a, b, g = (p().exp().item() for p in (head.definition, head.demonstration, head.sharpness))
     floor, level = head.floor().item(), head.level().item()
 
     def kernel(values: list[float]) -> float:
         return math.log(math.exp(g * floor) + sum(math.exp(g * value) for value in values))
 
-    single = [a * 0.1 + b * kernel([0.7]), a * 0.5 + b * kernel([0.3]), b * kernel([])]
+    single = [a * both(0, label) + b * kernel(shown) for label, shown in enumerate(([0.7], [0.3], []))]
     several = [
-        a * 0.2 + b * (kernel([0.6]) - kernel([])),
-        a * 0.4 + b * (kernel([0.6]) - kernel([])),
-        a * 0.3 + b * (kernel([]) - kernel([0.6])),
+        a * both(1, 0) + b * (kernel([0.6]) - kernel([])),
+        a * both(1, 1) + b * (kernel([0.6]) - kernel([])),
+        a * both(1, 2) + b * (kernel([]) - kernel([0.6])),
     ]
     torch.testing.assert_close(found, torch.tensor([[*single, a * level], [*several, a * level]]), rtol=1e-4, atol=1e-4)
 
@@ -61,6 +69,6 @@ def test_without_demonstrations_only_definitions_count() -> None:
     head = Matching()
     definitions = torch.rand(2, 3)
     nothing = torch.zeros(2, 1), torch.zeros(2, 1, 3).bool(), torch.zeros(2, 1).bool()
-    found = head(definitions, *nothing, torch.tensor([False, True]))
+    found = head(definitions, definitions, torch.zeros(2), *nothing, torch.tensor([False, True]))
     best = found[:, :-1].softmax(1)
     torch.testing.assert_close(best, (head.definition().exp() * definitions).softmax(1))

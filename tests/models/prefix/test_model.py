@@ -119,9 +119,9 @@ def test_matching_can_be_left_out_of_training_alone(base: Base) -> None:
     model.matching_dropout = 0.5
     torch.testing.assert_close(model(**batch), whole)  # it answers with it
     model.train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
     torch.manual_seed(2)
     rows = [
         (torch.allclose(row, one, atol=1e-4), torch.allclose(row, other, atol=1e-4))
@@ -148,6 +148,7 @@ def test_definitions_stand_by_class_whatever_their_order() -> None:
     prompt = build_prompt(task, query, [toy_example(2, "no\nOutput: sun", "rain")], order=[1, 0])
     found = sentences_of(prompt)
     assert found.definitions == {0: task.labels[0].definition, 1: task.labels[1].definition}
+    assert found.names == {0: "sun", 1: "rain"}
     assert (found.query, found.demonstrations, found.labels) == (
         "a - sun: text",
         ("no Output: sun",),

@@ -53,6 +53,8 @@ ROOM = 512
 PLACES = 8192
 #: Modules that start untrained.
 HEADS = ("copying", "matching", "threshold")
+#: What the matching term is given of `similarity.Likeness`, in order.
+_LIKE = ("definitions", "named", "trust", "demonstrations", "shown", "there")
 
 
 class PrefixModel(nn.Module):
@@ -255,10 +257,7 @@ class PrefixModel(nn.Module):
             self.embedder,
             own,
         )
-        return batch | {
-            f"like_{name}": torch.from_numpy(getattr(found, name))
-            for name in ("definitions", "demonstrations", "shown", "there")
-        }
+        return batch | {f"like_{name}": torch.from_numpy(getattr(found, name)) for name in _LIKE}
 
     def _logits(self, hidden: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """From the last states (B, T, H)."""
@@ -272,8 +271,7 @@ class PrefixModel(nn.Module):
         states = (sums / sizes.clamp(min=1)[:, None]).view(batch_size, -1, flat.shape[1])
         logits: Tensor = self.copying(slots, states, labels, classes + 1)
         if self.matching is not None:
-            keys = ("definitions", "demonstrations", "shown", "there")
-            matched = self.matching(*(batch[f"like_{key}"] for key in keys), batch["multi"])
+            matched = self.matching(*(batch[f"like_{key}"] for key in _LIKE), batch["multi"])
             if self.training and self.matching_dropout:
                 matched = matched * (torch.rand_like(matched[:, :1]) >= self.matching_dropout)
             logits = logits + matched

@@ -31,12 +31,14 @@ class Sentences:
     Attributes:
         query: its text, or None where it is speech.
         definitions: of each class by its position, without the class's name.
+        names: of each class that has a definition, as shown.
         demonstrations: texts in the order of the prompt.
         labels: positions of the classes of each demonstration; the number of classes for none.
     """
 
     query: str | None
     definitions: dict[int, str]
+    names: dict[int, str]
     demonstrations: tuple[str, ...]
     labels: tuple[frozenset[int], ...]
 
@@ -47,12 +49,17 @@ class Likeness:
 
     Attributes:
         definitions: (B, C) of the query with each definition; 0 where a class has none.
+        named: (B, C) of the query with name and definition; with the definition alone where `trust` is 0 or less.
+        trust: (B,) how much nearer names are to their own definitions than to others of the prompt: mean cosine with
+            their own, less the mean with the others. Names that were permuted have about 0 or less.
         demonstrations: (B, D) of the query with each demonstration; 0 beyond the last.
         shown: (B, D, C) whether a demonstration has the class; false beyond the last.
         there: (B, D) whether there is a demonstration.
     """
 
     definitions: Floats
+    named: Floats
+    trust: Floats
     demonstrations: Floats
     shown: NDArray[np.bool_]
     there: NDArray[np.bool_]
@@ -60,7 +67,7 @@ class Likeness:
 
 def sentences_of(prompt: Prompt) -> Sentences:
     """Take a prompt apart."""
-    query, definitions = None, dict[int, str]()
+    query, definitions, names = None, dict[int, str](), dict[int, str]()
     texts: list[str] = []
     labels: list[frozenset[int]] = []
     for part in prompt.parts:
@@ -71,13 +78,14 @@ def sentences_of(prompt: Prompt) -> Sentences:
                 if prompt.text[one.start - 3 : one.start] == "\n- ":
                     end = prompt.text.index("\n", one.end)
                     definitions[one.label] = prompt.text[one.end : end].removeprefix(": ")
+                    names[one.label] = prompt.text[one.start : one.end]
         elif part.kind == "demonstration":
             text = prompt.part_text(part)
             texts.append(text[: text.rindex("\nOutput: ")].removeprefix("Text: "))
             labels.append(frozenset(one.label for one in inside))
         elif part.kind == "query" and prompt.speech is None:
             query = prompt.part_text(part).removeprefix("Text: ").removesuffix("\n")
-    return Sentences(query, definitions, tuple(texts), tuple(labels))
+    return Sentences(query, definitions, names, tuple(texts), tuple(labels))
 
 
 def likeness(
@@ -89,12 +97,22 @@ def likeness(
         classes: C of each prompt.
         heard: (H,) the embedding of the query of a prompt without a text, of length one.
     """
-    wanted = [text for one in found for text in (one.query or "", *one.definitions.values(), *one.demonstrations)]
+    wanted = [
+        text
+        for one in found
+        for text in (one.query or "", *one.definitions.values(), *one.names.values(), *one.demonstrations)
+    ]
     rows = dict(zip(wanted, embedder.embed(wanted), strict=True))
+    trust = np.array([_trust(one, rows) for one in found], dtype=np.float32)
+    together = [_together(one) if fits > 0 else one.definitions for one, fits in zip(found, trust, strict=True)]
+    named = [text for texts in together for text in texts.values()]
+    rows |= dict(zip(named, embedder.embed(named), strict=True))
     batch, most = len(found), max(classes)
     deep = max(1, *(len(one.demonstrations) for one in found), 1)
     made = Likeness(
         np.zeros((batch, most), dtype=np.float32),
+        np.zeros((batch, most), dtype=np.float32),
+        trust,
         np.zeros((batch, deep), dtype=np.float32),
         np.zeros((batch, deep, most), dtype=np.bool_),
         np.zeros((batch, deep), dtype=np.bool_),
@@ -103,6 +121,7 @@ def likeness(
         query = rows[one.query or ""] if own is None else own
         for label, text in one.definitions.items():
             made.definitions[number, label] = rows[text] @ query
+            made.named[number, label] = rows[together[number][label]] @ query
         for place, (text, labels) in enumerate(zip(one.demonstrations, one.labels, strict=True)):
             made.demonstrations[number, place] = rows[text] @ query
             made.there[number, place] = True
@@ -110,3 +129,19 @@ def likeness(
                 if label < classes[number]:  # none is no class
                     made.shown[number, place, label] = True
     return made
+
+
+def _together(one: Sentences) -> dict[int, str]:
+    """Name and definition of each class."""
+    return {label: f"{one.names[label]}: {text}" for label, text in one.definitions.items()}
+
+
+def _trust(one: Sentences, rows: dict[str, Floats]) -> float:
+    """See `Likeness.trust`; 0 of fewer than two classes."""
+    count = len(one.definitions)
+    if count < 2:
+        return 0.0
+    names = np.stack([rows[one.names[label]] for label in one.definitions])
+    cosines = names @ np.stack([rows[text] for text in one.definitions.values()]).T
+    own = float(np.trace(cosines))
+    return own / count - (float(cosines.sum()) - own) / (count * (count - 1))
