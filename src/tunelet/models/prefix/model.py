@@ -37,6 +37,7 @@ from tunelet.models.bases import Base, usable_positions
 from tunelet.models.declared import declare
 from tunelet.models.evaluating import evaluating
 from tunelet.models.loading import from_base, refuse_lost
+from tunelet.models.merged_copy import merged_copy
 from tunelet.models.prefix.batch import collate
 from tunelet.models.prefix.blocks import BlockStates, visible
 from tunelet.models.prefix.heads import NEVER, CopyHead, Learned, Matching
@@ -110,8 +111,10 @@ class PrefixModel(nn.Module):
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Within the block no weight changes, and what prompts share is kept from one call of `answer` to the next."""
-        self._remembered = BlockStates(self.language) if self.blocks else None
+        """Within the block no weight changes: what prompts share is kept from one call of `answer` to the next, and
+        an adapter is merged.
+        """
+        self._remembered = BlockStates(merged_copy(self.language)) if self.blocks else None
         try:
             yield
         finally:
