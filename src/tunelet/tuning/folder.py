@@ -98,12 +98,7 @@ def save_adapter(
             format=manifest.FORMAT,
             kind="model" if tuned.is_whole_model else "adapter",
             method=tuned.settings.method,
-            base=manifest.BaseEntry(
-                name=base.name,
-                revision=base.revision,
-                fingerprint=base.fingerprint,
-                tokenizer_sha256=base.tokenizer_sha256,
-            ),
+            base=manifest.base_entry(base),
             task=manifest.task_entry(task),
             max_length=base.max_length,
             attention=attention,

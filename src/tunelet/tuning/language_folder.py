@@ -146,12 +146,7 @@ def save_language_model(
             format=manifest.FORMAT,
             kind="model" if whole else "adapter",
             method=tuned.settings.method,
-            base=manifest.BaseEntry(
-                name=base.name,
-                revision=base.revision,
-                fingerprint=base.fingerprint,
-                tokenizer_sha256=base.tokenizer_sha256,
-            ),
+            base=manifest.base_entry(base),
             language=LanguageEntry(kind=kind, kept=None if kept is None else len(kept)),
             max_length=base.max_length,
             attention=attention,

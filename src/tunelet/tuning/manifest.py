@@ -21,6 +21,7 @@ from tunelet.base.files import digest
 from tunelet.base.registry import suggest
 from tunelet.base.settings import Field, Settings
 from tunelet.data.records import Label, Task
+from tunelet.models.bases import Base
 from tunelet.tuning.probes import TOLERANCE, Probe
 
 NAME = "tunelet.json"
@@ -114,6 +115,16 @@ class Manifest(Stated):
 
 
 S = TypeVar("S", bound=Stated)
+
+
+def base_entry(base: Base) -> BaseEntry:
+    """What a folder says of its base."""
+    return BaseEntry(
+        name=base.name,
+        revision=base.revision,
+        fingerprint=base.fingerprint,
+        tokenizer_sha256=base.tokenizer_sha256,
+    )
 
 
 def task_entry(task: Task) -> TaskEntry:

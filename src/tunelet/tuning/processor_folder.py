@@ -92,12 +92,7 @@ def save_processor_model(
             format=manifest.FORMAT,
             kind="adapter",
             method=tuned.settings.method,
-            base=manifest.BaseEntry(
-                name=base.name,
-                revision=base.revision,
-                fingerprint=base.fingerprint,
-                tokenizer_sha256=base.tokenizer_sha256,
-            ),
+            base=manifest.base_entry(base),
             processor=ProcessorEntry(sha256=processor_digest(model.processor), chat=model.chat),
             max_length=base.max_length,
             attention=attention,

@@ -92,12 +92,7 @@ def save_rescorer(folder: Path, tuned: Tuned, base: Base) -> RescorerManifest:
             format=manifest.FORMAT,
             kind="model" if tuned.is_whole_model else "adapter",
             method=tuned.settings.method,
-            base=manifest.BaseEntry(
-                name=base.name,
-                revision=base.revision,
-                fingerprint=base.fingerprint,
-                tokenizer_sha256=base.tokenizer_sha256,
-            ),
+            base=manifest.base_entry(base),
             max_length=base.max_length,
             attention=attention,
             scaling=checks.scalings(copied),

@@ -194,12 +194,7 @@ def save_fusion(
             format=manifest.FORMAT,
             kind="adapter",
             method=f"fusion-{settings.level}-{settings.kind}",
-            base=manifest.BaseEntry(
-                name=base.name,
-                revision=base.revision,
-                fingerprint=base.fingerprint,
-                tokenizer_sha256=base.tokenizer_sha256,
-            ),
+            base=manifest.base_entry(base),
             task=manifest.task_entry(task),
             max_length=base.max_length,
             attention="sdpa",
