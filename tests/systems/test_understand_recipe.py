@@ -63,6 +63,8 @@ WRONG = [
     (["model.kind=processor", "model.base=x", "tuning.bias=all"], RecipeError, "tuning.bias all: model.kind processor"),
     (["model.kind=processor", "model.base=x", "tuning.engine=fast"], RecipeError, "tuning.engine fast: model.kind"),
     (["model.kind=processor", "model.base=x", "tuning.compile=true"], RecipeError, "tuning.compile: model.kind"),
+    (["model.kind=causal", "tuning.engine=fast"], RecipeError, "tuning.engine fast: model.kind causal"),
+    (["model.kind=salmonn", "model.folder=x", "tuning.compile=true"], RecipeError, "tuning.compile: model.kind"),
     (["model.chat=true"], RecipeError, "model.chat is for model.kind processor"),
     (["base.stage={}", "base.folder=x"], RecipeError, "expected one of them"),
     (["data.classes={nothing: [a]}"], RecipeError, "'nothing' is not among the tasks"),

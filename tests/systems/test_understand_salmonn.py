@@ -19,6 +19,9 @@ from tunelet.base.errors import AdapterError, BaseModelError
 from tunelet.data.understanding.tasks import find_task
 from tunelet.systems import load_recipe, run_recipe
 from tunelet.systems.understand_folder import ToldTask, load
+from tunelet.systems.understand_models import KINDS, Wanted
+from tunelet.systems.understand_settings import UnderstandModelSettings
+from tunelet.tuning.settings import TuningSettings
 
 RECIPE = """\
 system: understand
@@ -78,6 +81,15 @@ def test_every_regime_is_tuned_and_asked_by_sound(ended: Path) -> None:
         assert cells == [("places", "speech", k) for k in range(6)]
         if label != "none":
             assert run["resources"]["trainable_parameters"] > 0 and run["prompts"]["tuning"]["prompts"] == 4
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_gradients_are_checkpointed_where_the_recipe_says_so(place: Path, wanted: bool) -> None:
+    settings = UnderstandModelSettings(kind="salmonn", folder=str(place / "pieces"))
+    tuning = TuningSettings(r=2, alpha=4, gradient_checkpointing=wanted)
+    opened = KINDS["salmonn"](Wanted(settings, tuning, None, True, 1, place / "cache"))
+    tuned = opened.prepare(tuning, 2)
+    assert any(getattr(module, "gradient_checkpointing", False) for module in tuned.model.modules()) is wanted
 
 
 def test_a_run_leaves_what_trained_and_it_is_read_again(ended: Path, place: Path) -> None:

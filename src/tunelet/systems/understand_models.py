@@ -36,6 +36,7 @@ from tunelet.systems.understand_settings import UnderstandModelSettings
 from tunelet.systems.understand_ways import Way
 from tunelet.tuning.language_folder import save_language_model
 from tunelet.tuning.methods import prepare
+from tunelet.tuning.own_modules import checkpoint_layers
 from tunelet.tuning.prefix_folder import load_prefix, save_prefix, start_from
 from tunelet.tuning.settings import TuningSettings
 from tunelet.tuning.tuned import Tuned
@@ -147,6 +148,8 @@ def open_causal(wanted: Wanted) -> Opened:
 
     def ready(tuning: TuningSettings, steps: int) -> Tuned:
         tuned = prepare(model.language, tuning, total_steps=steps, seed=wanted.seed)
+        if tuning.gradient_checkpointing:
+            checkpoint_layers(tuned.model)
         model.language = tuned.model
         return tuned
 

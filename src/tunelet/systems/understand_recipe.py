@@ -93,8 +93,8 @@ class UnderstandPoint(Settings):
             raise ValueError(f"base is for model.kind prefix, found {model.kind}")
         if model.kind == "salmonn" and self.tuning.method not in ("lora", "full") and approach.tunes:
             raise ValueError(f"tuning.method {self.tuning.method}: model.kind salmonn has its own LoRA (method lora)")
-        if model.kind == "processor" and approach.tunes:
-            _refuse_for_processor(self.tuning)
+        if model.kind != "prefix" and approach.tunes:
+            _refuse_tuning(model.kind, self.tuning)
         if self.tuning.method in ("full", "vera") and any(scale is not None for scale in evaluation.lora_scale):
             raise ValueError(f"evaluation.lora_scale: tuning.method {self.tuning.method} has no LoRA to scale")
         if self.training.label_smoothing:
@@ -102,17 +102,20 @@ class UnderstandPoint(Settings):
         return self
 
 
-def _refuse_for_processor(tuning: TuningSettings) -> None:
-    """Adapters go into the language model of an audio language model, and PEFT's modules compute them."""
+def _refuse_tuning(kind: str, tuning: TuningSettings) -> None:
+    """What models of other kinds than prefix, which PEFT's or their own modules compute, cannot do."""
     why = {
-        "method full": (tuning.method == "full", "would train the encoder of sound, too; take lora"),
-        "bias all": (tuning.bias == "all", "would train biases of the encoder of sound, too; take adapted"),
         "engine fast": (tuning.engine == "fast", "the fast path cannot compute it; take peft"),
         "compile": (tuning.compile, "not for this kind; take it out"),
     }
+    if kind == "processor":  # adapters go into its language model alone
+        why |= {
+            "method full": (tuning.method == "full", "would train the encoder of sound, too; take lora"),
+            "bias all": (tuning.bias == "all", "would train biases of the encoder of sound, too; take adapted"),
+        }
     for setting, (found, told) in why.items():
         if found:
-            raise ValueError(f"tuning.{setting}: model.kind processor: {told}")
+            raise ValueError(f"tuning.{setting}: model.kind {kind}: {told}")
 
 
 class UnderstandBlock(Settings):

@@ -118,6 +118,8 @@ def open_salmonn(
 
     def prepare(wanted: TuningSettings, steps: int) -> Tuned:
         train_parts(loaded.model, settings.parts)
+        if wanted.gradient_checkpointing:
+            loaded.model.checkpointing()
         # what trains is chosen above; the method adds nothing
         return Tuned(wanted.model_copy(update={"method": "full"}), full.METHOD, Attached(model))
 
