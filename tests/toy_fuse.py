@@ -37,6 +37,8 @@ BLOCKS = {
     "attention": "{approach: {method: fusion}, fusion: {query: task}}",
     "self": "{approach: {method: fusion}, fusion: {query: self}}",
     "residual": "{approach: {method: fusion}, fusion: {query: task, residual: own, head: expert}}",
+    "heads": "{approach: {method: fusion}, fusion: {kind: heads, query: task, evenness: 3.0}}",
+    "alone": "{approach: {method: fusion, other_experts: false}, fusion: {kind: heads, query: task}}",
     "single": "{approach: {method: single}}",
     "merge": "{approach: {method: merge}}",
     "mean": "{approach: {method: fusion}, fusion: {kind: mean}}",

@@ -33,7 +33,8 @@ SMALL = ["seeds=[1]", "data.sizes=[8]", "data.targets=[moods]"]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``base``, ``tasks`` and ``toy.yaml``."""
     folder = tmp_path_factory.mktemp("fuse")
-    toy_fuse(folder, "attention", "single", "merge", "mean", "without", "layer", "joint", "shared", "residual")
+    toy_fuse(folder, "attention", "single", "merge", "mean", "without", "layer", "joint", "shared", "residual",
+             "heads", "alone")  # fmt: skip
     return folder
 
 
@@ -83,7 +84,7 @@ def test_the_check_forecasts_what_the_sweep_then_did(
     found = json.loads((tmp_path / "found.json").read_text())
     stages = {stage["name"]: stage for stage in found["stages"]}
     assert list(stages) == ["experts", "vectors", "methods"]
-    assert stages["experts"]["steps"] == 3 * 4 and stages["methods"]["steps"] == 8 * 4
+    assert stages["experts"]["steps"] == 3 * 4 and stages["methods"]["steps"] == 10 * 4
     columns = [sorted(column.glob("*.safetensors")) for column in (ended / ".cache" / "vectors").iterdir()]
     kept = sum(len(load_file(shard)["keys"]) for shards in columns for shard in shards)
     assert stages["vectors"]["what"] == f"{kept:,} pairs of text and adapter"
@@ -127,6 +128,8 @@ def test_the_weights_are_of_the_experts_that_took_part(ended: Path) -> None:
     for label, experts in (
         ("attention", ["moods", "places", "sides"]),
         ("without", ["places", "sides"]),
+        ("heads", ["moods", "places", "sides"]),
+        ("alone", ["moods"]),
         ("layer", ["moods", "places", "sides"]),
         ("joint", ["moods", "places", "sides"]),
     ):
@@ -202,7 +205,7 @@ def test_the_report_is_written_and_again_the_same(ended: Path) -> None:
     for told in ("mean over tasks", "Differences in test accuracy", "Faults of the paper", "Cost of a run"):
         assert told in before[1]
     lines = (ended / "csv" / "attention.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 1 + 3 + 2 + 3 + 3 + 3
+    assert len(lines) == 1 + 3 + 2 + 3 + 3 + 3 + 3 + 1
 
 
 def test_a_new_size_trains_only_what_is_new(ended: Path, place: Path) -> None:
@@ -258,7 +261,7 @@ def test_the_check_lists_tasks_and_cells(place: Path, capsys: pytest.CaptureFixt
     options = ["--data", str(place / "tasks"), "--no-estimate"]
     assert main(["check", str(place / "toy.yaml"), *options]) == 0
     told = capsys.readouterr().out
-    assert "72 runs in 36 groups" in told and "data: moods, places, sides" in told and "nothing is wrong" in told
+    assert "88 runs in 44 groups" in told and "data: moods, places, sides" in told and "nothing is wrong" in told
 
 
 WRONG = [
@@ -269,6 +272,8 @@ WRONG = [
     (["experts.tuning.method=dora"], RecipeError, "only plain LoRA adapters can be fused"),
     (["fusion.residual=own"], RecipeError, "need the target's own adapter"),
     (["fusion.level=layer", "fusion.head=expert"], RecipeError, "are for level: output"),
+    (["fusion.evenness=1"], RecipeError, "fusion.evenness is for approach.method fusion"),
+    (["approach.own_expert=false", "approach.other_experts=false"], RecipeError, "no expert is left"),
     (["experts.folder=/nowhere"], RecipeError, "no adapters here"),
 ]
 

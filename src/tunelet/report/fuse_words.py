@@ -19,6 +19,8 @@ PAPER = (
     "Every method here has a head that trains, the same training examples and the same validation split to choose its"
     " checkpoint. A fusion has seen the other tasks' data through their experts; single has not. That is the question,"
     " not an unfairness, but it is why leave-target-out and merging stand beside it where the recipe has them.",
+    "A fusion also reads the mean over all tokens, with a new last layer, where single reads what its own training"
+    " left. A run with other_experts: false does that and no more: the rest of a gain is what other tasks know.",
 )
 
 

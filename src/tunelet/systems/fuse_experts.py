@@ -149,7 +149,8 @@ def plan_expert(task: str, chosen: Sections, seed: int) -> ExpertPlan:
 def trained_experts(chosen: Sections, tasks: Iterable[str], *, from_folder: bool) -> list[str]:
     """Names of the tasks whose experts a fusion trains, in the recipe's order; others lie in a folder."""
     own, target = chosen.approach.own_expert, chosen.cell.target
-    return [task for task in tasks if (own if task == target else not from_folder)]
+    others = chosen.approach.other_experts and not from_folder
+    return [task for task in tasks if (own if task == target else others)]
 
 
 def expert_of(task: str, chosen: Sections, data: FuseData, seed: int, base: Base, place: Place) -> Stage:
@@ -168,7 +169,7 @@ def find_experts(chosen: Sections, data: FuseData, seed: int, base: Base, place:
     """
     cell, stages = chosen.cell, dict[str, Stage]()
     folders: dict[str, Path] = {}
-    if chosen.experts.folder is not None:
+    if chosen.experts.folder is not None and chosen.approach.other_experts:
         # what is called as the target may have seen more of it than the cell allows
         folders = {k: v for k, v in adapters_in(chosen.experts.folder).items() if k != cell.target}
     for task in trained_experts(chosen, data.tasks, from_folder=bool(folders)):

@@ -32,7 +32,7 @@ from tunelet.systems.recipes import PlannedRun
 from tunelet.training.estimate import Estimate
 from tunelet.training.settings import TrainingSettings
 from tunelet.tuning.fusion.adapters import Opened, build_backbone
-from tunelet.tuning.fusion.attention import OutputFusion
+from tunelet.tuning.fusion.expert_heads import output_fusion
 from tunelet.tuning.fusion.settings import FusionSettings
 
 #: what is said of a run that finds its training among the experts
@@ -167,7 +167,7 @@ class Forecasts:
             width, labels = int(base.config.hidden_size), dataset.task.label_names
             own = settings.residual == "own"
             objective = fake_objective(min(examples, 8 * training.batch.size), count, width, labels, own=own)
-            module = OutputFusion(settings, width=width, experts=count, labels=len(labels), seed=run.seed)
+            module = output_fusion(settings, width=width, experts=count, labels=len(labels), seed=run.seed)
             loop = on_vectors(module, objective, work)
             found = time_loop(loop, len, lengths_of(training, examples), len(dataset.splits["validation"]))
         frozen = sum(p.numel() for p in build_backbone(base).parameters()) + sum(e.parameters for e in experts)
@@ -176,5 +176,9 @@ class Forecasts:
     def _names(self, chosen: Sections) -> list[str]:
         """All experts of a fusion."""
         folder = chosen.experts.folder
-        there = [] if folder is None else [name for name in adapters_in(folder) if name != chosen.cell.target]
+        there = (
+            []
+            if folder is None or not chosen.approach.other_experts
+            else [name for name in adapters_in(folder) if name != chosen.cell.target]
+        )
         return [*there, *trained_experts(chosen, self.data.tasks, from_folder=folder is not None)]

@@ -24,6 +24,7 @@ from tunelet.evaluation.classification import ClassificationScores, score_single
 from tunelet.models.evaluating import evaluating
 from tunelet.systems.classify_objective import Classification, Scores
 from tunelet.training.losses import classification_loss
+from tunelet.tuning.fusion.expert_heads import uneven
 
 #: what a logit of another task's label is set to
 _NEVER = -1e4
@@ -40,6 +41,7 @@ class VectorObjective:
         ids: of the training examples.
         smoothing: of the training loss.
         own: by split, (N, H), what the last layer of the target's own adapter sees; for `residual: own`.
+        evenness: weight of `uneven` attention in the training loss.
     """
 
     vectors: Mapping[str, Tensor]
@@ -48,6 +50,7 @@ class VectorObjective:
     ids: Sequence[str]
     smoothing: float = 0.0
     own: Mapping[str, Tensor] | None = None
+    evenness: float = 0.0
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
         """experts (B, K, H), base (B, H), labels (B,), and own (B, H) if there is; each text counts as one token."""
@@ -62,9 +65,10 @@ class VectorObjective:
         }
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """Mean cross-entropy."""
-        logits = model(batch["experts"], batch["base"], batch.get("own")).logits
-        return classification_loss(logits, batch["labels"], smoothing=self.smoothing)
+        """Mean cross-entropy, and what uneven attention costs."""
+        fused = model(batch["experts"], batch["base"], batch.get("own"))
+        loss = classification_loss(fused.logits, batch["labels"], smoothing=self.smoothing)
+        return loss + self.evenness * uneven(fused.weights) if self.evenness else loss
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Accuracy, F1 and loss on validation."""

@@ -74,6 +74,11 @@ class ApproachSettings(Settings):
         "adapters and fusion of all tasks at once",
     )
     own_expert: bool = Field(True, description="whether the target's own adapter is fused, too; false: K - 1 experts")
+    other_experts: bool = Field(
+        True,
+        description="whether adapters of other tasks are fused; false: the control that tells what a new head on the "
+        "target's own adapter gives",
+    )
     sampling: Literal["proportional", "uniform", "temperature"] = Field(
         "proportional", description="shared, joint: how often a task is drawn: by its examples, as often, or between"
     )
@@ -127,6 +132,10 @@ class FusePoint(Settings):
                 "fusion.residual own and fusion.head expert need the target's own adapter: approach.method fusion with "
                 "own_expert true"
             )
+        if not (self.approach.own_expert or self.approach.other_experts):
+            raise ValueError("approach.own_expert and other_experts are both false: no expert is left")
+        if method == "joint" and self.fusion.evenness:
+            raise ValueError("fusion.evenness is for approach.method fusion; take it out")
         if method in ("shared", "joint") and self.training.label_smoothing:
             raise ValueError(f"approach.method {method} knows no label_smoothing; take it out")
         if self.experts.tuning.method not in ("lora", "rslora", "lora+", "lora-fa"):

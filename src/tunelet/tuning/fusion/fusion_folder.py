@@ -34,6 +34,7 @@ from tunelet.tuning.checks import Refusals
 from tunelet.tuning.folder import LoadedAdapter, file_entry, find_base
 from tunelet.tuning.fusion.adapters import Opened, build_backbone, open_experts
 from tunelet.tuning.fusion.attention import Fused, OutputFusion
+from tunelet.tuning.fusion.expert_heads import ExpertHeads, output_fusion
 from tunelet.tuning.fusion.experts import Expert
 from tunelet.tuning.fusion.grouped import ExpertBank
 from tunelet.tuning.fusion.layer_fusion import LayerFusion
@@ -99,7 +100,10 @@ class FusedClassifier(nn.Module):
     """
 
     def __init__(
-        self, fusion: OutputFusion | LayerFusion, bank: ExpertBank | None = None, own: OwnHead | None = None
+        self,
+        fusion: OutputFusion | ExpertHeads | LayerFusion,
+        bank: ExpertBank | None = None,
+        own: OwnHead | None = None,
     ) -> None:
         super().__init__()
         self.fusion = fusion
@@ -114,7 +118,7 @@ class FusedClassifier(nn.Module):
             return found
         if bank is None:
             raise ValueError("a fusion over outputs was asked without its experts")
-        like = self.fusion.classifier.weight
+        like = next(self.fusion.parameters())
         vectors = bank.all_experts(input_ids, mask).to(like)
         start = own.vectors(input_ids, mask).to(like) if own is not None and self.fusion.gate is not None else None
         fused: Fused = self.fusion(vectors[:, 1:], vectors[:, 0], start)
@@ -143,8 +147,8 @@ def build_fused(
     if settings.level == "layer":
         return FusedClassifier(LayerFusion(settings, backbone, experts, labels=labels, seed=seed))
     bank = ExpertBank(backbone, experts)
-    fusion = OutputFusion(settings, width=bank.width, experts=len(experts), labels=labels, seed=seed)
-    if own is not None and settings.head == "expert":
+    fusion = output_fusion(settings, width=bank.width, experts=len(experts), labels=labels, seed=seed)
+    if own is not None and settings.head == "expert" and isinstance(fusion, OutputFusion):
         fusion.start_from(own.weight, own.bias)
     return FusedClassifier(fusion, bank, own)
 

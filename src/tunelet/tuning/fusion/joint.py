@@ -23,7 +23,8 @@ from torch.nn.functional import dropout
 
 from tunelet.base.errors import InputError, Problem
 from tunelet.base.streams import torch_stream
-from tunelet.tuning.fusion.attention import Fused, OutputFusion
+from tunelet.tuning.fusion.attention import Fused
+from tunelet.tuning.fusion.expert_heads import output_fusion
 from tunelet.tuning.fusion.grouped import masked_mean
 from tunelet.tuning.fusion.settings import FusionSettings
 
@@ -94,7 +95,7 @@ class JointFusion(nn.Module):
             self.adapters[name.replace(".", "/")] = layer
             _replace(module, layer)
         width = int(backbone.config.hidden_size)
-        self.fusion = OutputFusion(settings, width=width, experts=experts, labels=labels, seed=seed)
+        self.fusion = output_fusion(settings, width=width, experts=experts, labels=labels, seed=seed)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: Any) -> Fused:
         """Ids and mask (B, L) to logits (B, C) and weights (B, K)."""

@@ -20,10 +20,11 @@ class FusionSettings(Settings):
     level: Literal["output", "layer"] = Field(
         "output", description="output: over the experts' pooled vectors; layer: over their updates in every layer"
     )
-    kind: Literal["attention", "mean", "ffn-mean", "ffn-concat"] = Field(
+    kind: Literal["attention", "heads", "mean", "ffn-mean", "ffn-concat"] = Field(
         "attention",
-        description="attention over experts; or what it is compared with: their mean, or a feed-forward part of as "
-        "many parameters on their mean or on all of them side by side (level: output)",
+        description="attention over experts; heads: attention over what a last layer of each expert says (query: "
+        "task); or what they are compared with: the experts' mean, or a feed-forward part of as many parameters on "
+        "their mean or on all of them side by side (level: output)",
     )
     query: Literal["self", "task"] = Field(
         "self",
@@ -38,7 +39,15 @@ class FusionSettings(Settings):
         None, ge=1, description="hidden width of the part on the base's vector; null: one linear layer (level: output)"
     )
     temperature: float = Field(1.0, gt=0, description="divides the scores: larger is more even")
-    dropout: float = Field(0.1, ge=0, lt=1, description="on attention weights and before the last layer")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="on attention weights, of kind heads on whole experts, and before the last layer"
+    )
+    evenness: float = Field(
+        0.0,
+        ge=0,
+        description="weight in the loss of how far attention is from even (mean Kullback-Leibler divergence in nats; "
+        "level: output, two-stage)",
+    )
     residual: Literal["none", "own"] = Field(
         "none",
         description="none: the fused vector is the whole answer; own: it is added, through a gate that starts at 0, to "
@@ -58,6 +67,10 @@ class FusionSettings(Settings):
             raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
         if self.level == "layer" and self.kind != "attention":
             raise ValueError(f"level: layer has kind: attention alone, found {self.kind!r}")
+        if self.kind == "heads" and (self.query != "task" or self.needs_own):
+            raise ValueError("kind: heads goes with query: task, residual: none and head: fresh")
+        if self.evenness and (self.level == "layer" or self.kind not in ("attention", "heads")):
+            raise ValueError("evenness is for level: output and kind: attention or heads")
         if self.level == "layer" and self.needs_own:
             raise ValueError("residual: own and head: expert are for level: output")
         return self
