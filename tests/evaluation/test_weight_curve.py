@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluation.test_line_search import Case, cases, errors_at
@@ -14,7 +14,11 @@ from tunelet.base.errors import InputError
 from tunelet.evaluation.weight_curve import weight_curve
 
 
+ONE: Case = (np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((1, 1), np.int64), np.ones((1, 1), np.bool_))
+
+
 @given(case=cases(whole=True), weight=st.floats(0, 5), points=st.integers(2, 30))
+@example(case=ONE, weight=5e-324, points=5)  # three times the smallest number there is has no room for five
 def test_every_point_is_exact_and_none_is_below_the_least(case: Case, weight: float, points: int) -> None:
     base, slope, errors, present = case
     found = weight_curve(base, slope, errors, weight, present=present, points=points)

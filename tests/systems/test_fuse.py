@@ -140,10 +140,11 @@ def test_the_weights_are_of_the_experts_that_took_part(ended: Path) -> None:
     assert run_of(ended, "mean")["attention"] is None and run_of(ended, "shared")["attention"] is None
 
 
-def test_the_fusion_folder_answers_as_the_run_did(ended: Path) -> None:
-    run = run_of(ended, "attention")
+@pytest.mark.parametrize("label", ["attention", "heads", "alone"])
+def test_the_fusion_folder_answers_as_the_run_did(label: str, ended: Path) -> None:
+    run = run_of(ended, label)
     loaded = load_fusion(ended / run["folder"] / "adapter")
-    assert loaded.experts == ("moods", "places", "sides")
+    assert loaded.experts == (("moods",) if label == "alone" else ("moods", "places", "sides"))
     rows = [json.loads(r) for r in (ended / run["folder"] / "predictions" / "test.jsonl").read_text().splitlines()]
     batch = loaded.tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
     logits = loaded.model(batch["input_ids"], batch["attention_mask"]).logits

@@ -22,6 +22,9 @@ from tunelet.evaluation.line_search import choices, search_line
 from tunelet.evaluation.probabilities import Floats, Ints
 from tunelet.evaluation.transcripts import Bools
 
+#: below it (near the smallest numbers that there are) a range has too few numbers for a grid
+_NARROWEST = 1e-300
+
 
 @dataclass(frozen=True)
 class WeightCurve:
@@ -68,8 +71,8 @@ def weight_curve(
         slope: what the weight is multiplied with, (U, N).
         errors: word errors of each hypothesis, (U, N).
         weight: the chosen one, at least 0.
-        high: the largest weight; None: three times the chosen one, or, if that is 0, what makes the feature vary
-            within lists three times as much as `base` does.
+        high: the largest weight; None: three times the chosen one, or, if that is as good as 0, what makes the feature
+            vary within lists three times as much as `base` does.
         present: (U, N), False at padding; None: there is none.
         points: evenly spaced weights, at least 2; the chosen one is added to them.
 
@@ -80,7 +83,8 @@ def weight_curve(
         raise InputError(f"a curve needs a weight of at least 0 and two points, found {weight} and {points}")
     here = np.ones(np.shape(base), dtype=np.bool_) if present is None else present
     if high is None:
-        high = 3 * weight or 3 * _spread(base, here) / (_spread(slope, here) or 1.0) or 1.0
+        widths = (3 * weight, 3 * _spread(base, here) / (_spread(slope, here) or 1.0), 1.0)
+        high = next(width for width in widths if width > _NARROWEST)
     best = search_line(base, slope, errors, 0.0, high, present=here)
     base, slope = np.where(here, base, -np.inf), np.where(here, slope, 0.0)
     rows = np.arange(len(errors))
