@@ -13,7 +13,6 @@ from evaluation.test_line_search import Case, cases, errors_at
 from tunelet.base.errors import InputError
 from tunelet.evaluation.weight_curve import weight_curve
 
-
 ONE: Case = (np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((1, 1), np.int64), np.ones((1, 1), np.bool_))
 
 
