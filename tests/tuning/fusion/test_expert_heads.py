@@ -132,6 +132,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kind": "heads"}, "goes with query: task"),
     ({"kind": "heads", "query": "task", "residual": "own"}, "goes with query: task"),
     ({"kind": "heads", "query": "task", "head": "expert"}, "goes with query: task"),
+    ({"kind": "heads", "query": "task", "inner": 8}, "inner: null"),
     ({"kind": "mean", "evenness": 1.0}, "evenness is for"),
     ({"level": "layer", "evenness": 1.0}, "evenness is for"),
     ({"evenness": -1.0}, "evenness"),

@@ -67,8 +67,8 @@ class FusionSettings(Settings):
             raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
         if self.level == "layer" and self.kind != "attention":
             raise ValueError(f"level: layer has kind: attention alone, found {self.kind!r}")
-        if self.kind == "heads" and (self.query != "task" or self.needs_own):
-            raise ValueError("kind: heads goes with query: task, residual: none and head: fresh")
+        if self.kind == "heads" and (self.query != "task" or self.needs_own or self.inner is not None):
+            raise ValueError("kind: heads goes with query: task, residual: none, head: fresh and inner: null")
         if self.evenness and (self.level == "layer" or self.kind not in ("attention", "heads")):
             raise ValueError("evenness is for level: output and kind: attention or heads")
         if self.level == "layer" and self.needs_own:
