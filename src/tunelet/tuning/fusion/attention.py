@@ -140,9 +140,7 @@ class OutputFusion(nn.Module):
         Raises:
             InputError: not as many experts as the fusion was made for, or no `own` of this width.
         """
-        if experts.shape[1:] != (self.experts, self.width):
-            found = tuple(experts.shape[1:])
-            raise InputError(f"expected {(self.experts, self.width)} experts and width, found {found}")
+        expect_experts(experts, self.experts, self.width)
         e, base = self.norm_experts(experts), self.norm_base(base)
         mixed, heads = self._mixed(e, base)
         z = self.norm_sum(self.norm_fused(mixed) + self.base(base))
@@ -170,6 +168,16 @@ class OutputFusion(nn.Module):
     def parameter_count(self) -> int:
         """All that trains."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def expect_experts(vectors: Tensor, experts: int, width: int) -> None:
+    """Refuse vectors that are not (B, experts, width).
+
+    Raises:
+        InputError: they are not.
+    """
+    if vectors.shape[1:] != (experts, width):
+        raise InputError(f"expected {(experts, width)} experts and width, found {tuple(vectors.shape[1:])}")
 
 
 def _feed_forward(inputs: int, inner: int, outputs: int) -> nn.Sequential:

@@ -5,8 +5,8 @@ With v_k the masked mean of expert k's last hidden state, v_0 that of the plain 
     e_k = LN(v_k)        b = LN(v_0)        a = mean over heads of softmax_k((W_q b + b_q) . (W_k e_k + b_k) / sqrt(d))
     logits = S_0 b + c + K sum_k a_k S_k e_k
 
-In the published fusion (`attention`) the vectors of all experts are mixed, and one last layer reads the mixture; with
-few examples that overfits. Here the last layers S start at 0 and attention starts even, so that training begins as a
+In the published fusion (`attention`) the vectors of all experts are mixed, and one last layer reads the mixture: much
+to learn from few examples. Here the last layers S start at 0 and attention starts even, so that training begins as a
 linear layer on all vectors side by side. In training mode an expert is left out now and then (`dropout`, a draw for
 each text and expert): on the very examples that the target's own adapter was trained on it is right too often, and the
 others would learn nothing beside it. `uneven` is what `fusion.evenness` puts into the loss.
@@ -26,7 +26,7 @@ from torch.nn.functional import dropout
 
 from tunelet.base.errors import InputError, Problem
 from tunelet.base.streams import torch_stream
-from tunelet.tuning.fusion.attention import Fused, OutputFusion
+from tunelet.tuning.fusion.attention import Fused, OutputFusion, expect_experts
 from tunelet.tuning.fusion.settings import FusionSettings
 
 
@@ -72,9 +72,7 @@ class ExpertHeads(nn.Module):
         Raises:
             InputError: not as many experts as the fusion was made for.
         """
-        if experts.shape[1:] != (self.experts, self.width):
-            found = tuple(experts.shape[1:])
-            raise InputError(f"expected {(self.experts, self.width)} experts and width, found {found}")
+        expect_experts(experts, self.experts, self.width)
         e, b = self.norm_experts(experts), self.norm_base(base)
         asked = self.query(b).unflatten(-1, (self.settings.heads, -1))  # (B, h, d)
         keys = self.key(e).unflatten(-1, (self.settings.heads, -1))  # (B, K, h, d)
