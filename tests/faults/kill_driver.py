@@ -16,11 +16,13 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import sklearn.metrics  # noqa: F401  (as is the next but one: imported once, here, for all children)
 import torch
 
+import tunelet.report.page  # noqa: F401
 from tunelet.base import files
 from tunelet.systems import (
-    classify,  # noqa: F401  (imported once, here, for all children)
+    classify,  # noqa: F401
     load_recipe,
     run_recipe,
 )

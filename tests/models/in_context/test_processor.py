@@ -70,6 +70,28 @@ def test_scores_are_those_of_plain_passes(chat: bool) -> None:
     np.testing.assert_allclose(both.scores, wanted, atol=1e-4)
 
 
+def test_a_sound_is_read_once_and_company_changes_no_answer() -> None:
+    model = made()
+    asks = [asked(TASK, "so", "sun", speech=True, shown=1), asked(TASK, "in words"), asked(SEVERAL, "ab", speech=True)]
+    heard: list[int] = []
+    tower = model.model.model.audio_tower
+    hook = tower.register_forward_pre_hook(lambda _, args, kwargs: heard.append(len(args[0])), with_kwargs=True)
+    together = model.answer(asks, Asking(calibrated=True))
+    hook.remove()
+    assert sum(heard) == 2
+    for question, answer in zip(asks, together, strict=True):
+        (alone,) = model.answer([question], Asking(calibrated=True))
+        assert answer.labels == alone.labels
+        np.testing.assert_allclose(answer.scores, alone.scores, atol=1e-5)
+
+
+def test_positions_of_several_kinds_are_refused() -> None:
+    model, processor = toy_qwen()
+    model.config.text_config.rope_parameters = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+    with pytest.raises(BaseModelError, match=r"Qwen2Audio.* counts positions in several ways at once \(M-RoPE\)"):
+        ProcessorModel(model, processor)
+
+
 def test_several_labels_in_order_and_free_answers() -> None:
     model = made()
     asks = [asked(SEVERAL, text, "a", "ab", speech=True) for text in ("x", "yy")]
@@ -118,7 +140,7 @@ def test_what_is_counted_is_what_a_prompt_takes(chat: bool) -> None:
 
 
 def test_what_does_not_fit_is_told() -> None:
-    with pytest.raises(DataError, match="the model has 100"):
+    with pytest.raises(DataError, match=r"'sky': the prompt has \d+ places, .* the language model has 100"):
         made(room=100).answer([asked(TASK, "so", speech=True)])
     with pytest.raises(DataError, match="question 0 of the batch: has no known answer"):
         made().loss(made().encode([asked(TASK, "so", speech=True)]))

@@ -76,7 +76,7 @@ def answer_rows(
             some = [held[i] for i in batch]
             running, rests = reader.begin(base, some, calibrated=asking.calibrated)
             if asking.constrained:
-                found = _constrained(reader, running, rests, some)
+                found = constrained_answers(reader, running, rests, some)
             else:
                 written = _written(reader, running, rests, some)
                 found = [
@@ -85,6 +85,51 @@ def answer_rows(
                 ]
             answers += zip([members[i] for i in batch], found, strict=True)
     return [answer for _, answer in sorted(answers, key=lambda pair: pair[0])]
+
+
+def constrained_answers(reader: Reader, running: Running, rests: list[Tensor], rows: Sequence[Row]) -> list[Answer]:
+    """The best answers of the tasks.
+
+    Args:
+        reader: of the model.
+        running: what is read so far of the questions; if it has as many rows again, these are what is subtracted.
+        rests: what of each of its rows is still to be read (L_i, H).
+        rows: the questions.
+    """
+    copies = len(rests) // len(rows)
+    trees = [answer_tree(row.tokens) for row in rows]
+    seen = reader.read(running, rests, trees * copies)
+    scores = _scores(trees, seen.values)
+    said: list[tuple[int, ...]] = [(int(np.argmax(row)),) for row in scores]
+    going = [number for number, row in enumerate(rows) if row.tokens.multi_label]
+    running = _chosen(running, going, len(rows), copies)
+    values, trees = _taken(seen.values, going, len(rows)), [trees[number] for number in going]
+    for number in going:
+        said[number] = ()
+    while going:
+        stay, leaves, later = [], [], []
+        for place, (number, tree) in enumerate(zip(going, trees, strict=True)):
+            tokens = rows[number].tokens
+            # is there room for this name, the comma, and yet another name?
+            full = reader.room is not None and int(running.length[place]) + 2 * tokens.longest_name > reader.room
+            adjusted = values[place] - (values[len(going) + place] if copies == 2 else 0.0)
+            way = tree.ways[chosen := tree.greedy(adjusted, ending=full)]
+            said[number] += () if way.label is None else (way.label,)
+            if way.goes_on and way.label is not None:
+                stay.append(place)
+                leaves.append(int(tree.tree.ends[chosen]))
+                later.append(answer_tree(tokens, way.label + 1))
+        if not stay:
+            break
+        running = _chosen(running, stay, len(going), copies)
+        rests = reader.follow(running, seen.tree_start, [trees[place] for place in stay] * copies, leaves * copies)
+        going, trees = [going[place] for place in stay], later
+        seen = reader.read(running, rests, trees * copies)
+        values = seen.values
+    return [
+        Answer(tuple(row.question.task.label_names[label] for label in labels), values)
+        for row, labels, values in zip(rows, said, scores, strict=True)
+    ]
 
 
 def free_answer(question: Asked, text: str, asking: Asking) -> Answer:
@@ -128,44 +173,6 @@ def _common(rows: Sequence[Row]) -> Ids:
 
 def _without(row: Row, count: int) -> Row:
     return replace(row, before=row.before[count:], nothing=None if row.nothing is None else row.nothing[count:])
-
-
-def _constrained(reader: Reader, running: Running, rests: list[Tensor], rows: Sequence[Row]) -> list[Answer]:
-    """The best answers of the tasks. Rows behind the questions, if there are any, are what is subtracted."""
-    copies = len(rests) // len(rows)
-    trees = [answer_tree(row.tokens) for row in rows]
-    seen = reader.read(running, rests, trees * copies)
-    scores = _scores(trees, seen.values)
-    said: list[tuple[int, ...]] = [(int(np.argmax(row)),) for row in scores]
-    going = [number for number, row in enumerate(rows) if row.tokens.multi_label]
-    running = _chosen(running, going, len(rows), copies)
-    values, trees = _taken(seen.values, going, len(rows)), [trees[number] for number in going]
-    for number in going:
-        said[number] = ()
-    while going:
-        stay, leaves, later = [], [], []
-        for place, (number, tree) in enumerate(zip(going, trees, strict=True)):
-            tokens = rows[number].tokens
-            # is there room for this name, the comma, and yet another name?
-            full = reader.room is not None and int(running.length[place]) + 2 * tokens.longest_name > reader.room
-            adjusted = values[place] - (values[len(going) + place] if copies == 2 else 0.0)
-            way = tree.ways[chosen := tree.greedy(adjusted, ending=full)]
-            said[number] += () if way.label is None else (way.label,)
-            if way.goes_on and way.label is not None:
-                stay.append(place)
-                leaves.append(int(tree.tree.ends[chosen]))
-                later.append(answer_tree(tokens, way.label + 1))
-        if not stay:
-            break
-        running = _chosen(running, stay, len(going), copies)
-        rests = reader.follow(running, seen.tree_start, [trees[place] for place in stay] * copies, leaves * copies)
-        going, trees = [going[place] for place in stay], later
-        seen = reader.read(running, rests, trees * copies)
-        values = seen.values
-    return [
-        Answer(tuple(row.question.task.label_names[label] for label in labels), values)
-        for row, labels, values in zip(rows, said, scores, strict=True)
-    ]
 
 
 def _scores(trees: Sequence[Any], values: Sequence[Values]) -> list[Values]:

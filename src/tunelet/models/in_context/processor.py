@@ -1,8 +1,9 @@
 """Audio language models of transformers (Qwen2-Audio and the like), asked through their own processor.
 
-A thin adapter: the processor makes text and sound to what the model takes, the answer's tokens are put behind it. Every
-possible answer is a pass over its whole text (`batch_rows` at a time), nothing is shared: exact, and slow. Free answers
-come from `generate`. Not here: LoRA (put it on the model), a cache of frames.
+A thin adapter: the processor makes text and sound to what the model takes, the answer's tokens are put behind it. To be
+asked, a prompt is read once with its sound (`batch_rows` at a time), then the tree of the possible answers behind it,
+from the keys and values (`answering`). Free answers come from `generate`. Not here: LoRA (put it on the model), a cache
+of frames.
 
 Example:
     >>> processor = AutoProcessor.from_pretrained(folder)                                           # doctest: +SKIP
@@ -17,10 +18,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.cache_utils import DynamicCache
 
 from tunelet.base.errors import BaseModelError, DataError, Problem
 from tunelet.data.audio import RATE
@@ -29,8 +30,9 @@ from tunelet.data.understanding.prompt import SPEECH_MARKER
 from tunelet.data.understanding.task import UnderstandingExample
 from tunelet.models.bases import usable_positions
 from tunelet.models.evaluating import evaluating
-from tunelet.models.in_context.answer_tree import AnswerTree, Values, answer_tree
-from tunelet.models.in_context.answering import CHATTER, free_answer
+from tunelet.models.in_context.answering import CHATTER, constrained_answers, free_answer
+from tunelet.models.in_context.reading import Reader, Row, no_room
+from tunelet.models.in_context.running import Running, room_of
 from tunelet.models.in_context.settings import Asking
 from tunelet.models.in_context.sound import Samples, read_sound
 from tunelet.models.in_context.tokens import NOTHING, SPARE, Frame, Ids, PromptTokens
@@ -39,7 +41,7 @@ from tunelet.models.quiet import quiet_transformers
 from tunelet.models.scoring.scorer import device_of
 from tunelet.models.speech.language_half import lora_scaled
 from tunelet.models.speech.speech_text import Autocast
-from tunelet.models.vocabulary import whole_model
+from tunelet.models.vocabulary import backbone_of, whole_model
 
 _IGNORED = -100
 #: An answer in a chat begins a line.
@@ -54,12 +56,13 @@ class ProcessorModel(nn.Module):
         processor: of transformers, with ``tokenizer`` and ``audio_token``; called with ``text`` and ``audio``.
         asking: how `answer` asks where the call does not say; it may be replaced at any time.
         chat: ask in the processor's chat template, as models that were tuned for it want.
-        batch_rows: texts in a pass.
+        batch_rows: prompts in a pass.
         read: an example's samples, 16 kHz mono.
         autocast: "bf16": everything computes under autocast; weights stay as they are.
 
     Raises:
-        BaseModelError: the processor has no tokenizer or no token for sound, or hears another rate than 16 kHz.
+        BaseModelError: the processor has no tokenizer or no token for sound, or hears another rate than 16 kHz; the
+            model cannot be run over a tree of tokens, or counts positions in several ways (M-RoPE).
     """
 
     hears = True
@@ -92,8 +95,12 @@ class ProcessorModel(nn.Module):
         # what a chat puts around a prompt; the end and the spare places are counted with the prompt
         empty = self.tokens.count(".") - 1 - SPARE
         self._around = max(0, self._inputs(".", "")["input_ids"].shape[1] - empty) if chat else 0
-        config = whole_model(model).config
-        self.room = usable_positions(config.get_text_config())
+        text = whole_model(model).config.get_text_config()
+        if "mrope_section" in (getattr(text, "rope_parameters", None) or {}):
+            what = f"{type(whole_model(model)).__name__} counts positions in several ways at once (M-RoPE)"
+            raise BaseModelError(Problem(what, hint="take a model whose tokens have one position each"))
+        room_of(model)  # it can be told positions, and keeps keys and values
+        self.room = usable_positions(text)
 
     @property
     def language(self) -> Any:
@@ -155,31 +162,41 @@ class ProcessorModel(nn.Module):
             InputError: LoRA is to be scaled, and there is none.
         """
         how = asking or self.asking
-        ask = self._constrained if how.constrained else self._free
+        size = max(1, self.batch_rows // 2) if how.calibrated else self.batch_rows
         with evaluating(self.model), lora_scaled(self.model, how.lora_scale), quiet_transformers():
-            return [ask(question, how) for question in questions]
+            if not how.constrained:
+                return [self._free(question, how) for question in questions]
+            parts = [questions[start : start + size] for start in range(0, len(questions), size)]
+            return [answer for part in parts for answer in self._constrained(part, how)]
 
-    def _constrained(self, question: Asked, how: Asking) -> Answer:
-        tokens = self.tokens.answers(question.task, question.prompt.names)
-        prompts = [self._prompt(question)] + ([self._prompt(question, nothing=True)] if how.calibrated else [])
-        said: Ids = ()
-        labels: list[int] = []
-        scores: Values | None = None
-        tree: AnswerTree | None = answer_tree(tokens)
-        while tree is not None:
-            found = [self._values(prompt, said, tree) for prompt in prompts]
-            if scores is None:
-                each = [tree.scores(values) for values in found]
-                scores = each[0] - each[1] if how.calibrated else each[0]
-            if not tokens.multi_label:
-                labels = [int(np.argmax(scores))]
-                break
-            chosen = tree.greedy(found[0] - found[1] if how.calibrated else found[0])
-            way, end = tree.ways[chosen], int(tree.tree.ends[chosen])
-            labels += [] if way.label is None else [way.label]
-            said += tuple(int(tree.tree.tokens[node]) for node in tree.path(end))
-            tree = answer_tree(tokens, labels[-1] + 1) if way.goes_on else None
-        return Answer(tuple(question.task.label_names[label] for label in labels), scores)
+    def _constrained(self, questions: Sequence[Asked], how: Asking) -> list[Answer]:
+        prompts = [self._prompt(question) for question in questions]
+        rows = [
+            Row(question, (), _ids(prompt), None, self.tokens.answers(question.task, question.prompt.names))
+            for question, prompt in zip(questions, prompts, strict=True)
+        ]
+        if self.room is not None:
+            problems = [
+                no_room(row, row.length, self.room) for row in rows if row.length + row.tokens.longest_name > self.room
+            ]
+            if problems:
+                raise DataError(problems)
+        prompts += [self._prompt(question, nothing=True) for question in questions] if how.calibrated else []
+        reader = Reader(self.model, room=self.room, autocast=None if self.autocast == "off" else torch.bfloat16)
+        return constrained_answers(
+            reader, self._read_on(prompts), [reader.embedded(_ids(p)[-1:]) for p in prompts], rows
+        )
+
+    def _read_on(self, prompts: Sequence[dict[str, Any]]) -> Running:
+        """The prompts with their sound, all but their last token: behind that the answers are read."""
+        heads = [{**prompt, "input_ids": prompt["input_ids"][:, :-1]} for prompt in prompts]
+        inputs = self._on_device({k: v for k, v in self._batch(heads, [()] * len(heads)).items() if k != "labels"})
+        cache = DynamicCache()
+        with self._computing():
+            backbone_of(self.model)(**inputs, past_key_values=cache, use_cache=True)
+        read = inputs["attention_mask"].bool()
+        dtype = next(self.model.parameters()).dtype if self.autocast == "off" else torch.bfloat16
+        return Running(self.model, cache, read, read.sum(1), dtype)
 
     def _free(self, question: Asked, how: Asking) -> Answer:
         tokens = self.tokens.answers(question.task, question.prompt.names)
@@ -197,22 +214,6 @@ class ProcessorModel(nn.Module):
         ids = made[0, end:].tolist()
         ids = ids[: ids.index(tokens.end)] if tokens.end in ids else ids
         return free_answer(question, self.tokens.text(question, ids), how)
-
-    def _values(self, prompt: dict[str, Any], said: Ids, tree: AnswerTree) -> Values:
-        """The log-probability of each node's token, from a pass for each way through the tree."""
-        values = np.zeros(len(tree.tree))
-        paths = [tree.path(int(end)) for end in tree.tree.ends]
-        for start in range(0, len(paths), self.batch_rows):
-            some = paths[start : start + self.batch_rows]
-            answers = [(*said, *(int(tree.tree.tokens[node]) for node in path)) for path in some]
-            batch = self._batch([prompt] * len(some), answers)
-            chances = self._logits(batch)[:, :-1].float().log_softmax(-1)
-            first = prompt["input_ids"].shape[1] + len(said)
-            for row, path in enumerate(some):
-                places = torch.arange(first - 1, first - 1 + len(path))
-                ids = batch["input_ids"][row, first : first + len(path)]
-                values[path] = chances[row, places, ids].double().cpu().numpy()
-        return values
 
     def _logits(self, batch: dict[str, Any]) -> Tensor:
         inputs = {key: value for key, value in batch.items() if key != "labels"}
@@ -289,3 +290,7 @@ class ProcessorModel(nn.Module):
         for key in {key for prompt in prompts for key in prompt} - {"input_ids", "attention_mask"}:
             found[key] = torch.cat([prompt[key] for prompt in prompts if key in prompt])
         return found
+
+
+def _ids(prompt: dict[str, Any]) -> Ids:
+    return tuple(prompt["input_ids"][0].tolist())
