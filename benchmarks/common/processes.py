@@ -1,8 +1,8 @@
 """Processes that stay alive between measurements, so that imports and warm-up are outside of them.
 
-A worker reads one order a line on its standard input and answers each with a line of JSON; it waits in between, so only
-the one that was asked works. It ends when its input does, so none outlives the benchmark. Not here: what a worker does
-(`worker`, and the jobs named there).
+A worker reads orders from its line and answers each, in JSON; it waits in between, so only the one that was asked
+works. It ends when its line does, so none outlives the benchmark. All are forked from one process that has imported
+what they need and done nothing else. Not here: what a worker does (`worker`, and the jobs named there).
 
 Example:
     >>> with Workers() as workers:                                          # doctest: +SKIP
@@ -13,17 +13,18 @@ Example:
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from tunelet.base.errors import TrainingError
+from tunelet.cli.bench import serve
 
-_BOOT = "import sys; from tunelet.cli.bench import load; sys.exit(load('common.worker').main(sys.argv[1:]))"
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tunelet.cli.bench", "tunelet.systems.classify", "peft", "sklearn.metrics"])
 
 
 class Worker:
@@ -36,15 +37,11 @@ class Worker:
 
     def __init__(self, job: str, spec: Mapping[str, Any]) -> None:
         self.job = job
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  closed by `close`
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, job, json.dumps(dict(spec))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            encoding="utf-8",
-        )
+        self._log = tempfile.NamedTemporaryFile("r", encoding="utf-8")  # noqa: SIM115  closed by `close`
+        self._line, far = _FORKS.Pipe()
+        self._process = _FORKS.Process(target=serve, args=(job, dict(spec), far, self._log.name), daemon=True)
+        self._process.start()
+        far.close()
 
     def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Give an order and wait for its answer.
@@ -53,34 +50,31 @@ class Worker:
             TrainingError: the process ended instead; the message is its last line.
         """
         try:
-            print(json.dumps(dict(order)), file=_pipe(self._process.stdin), flush=True)
+            self._line.send_bytes(json.dumps(dict(order)).encode())
         except BrokenPipeError:
             self._fail()
         return self.wait()
 
     def wait(self) -> dict[str, Any]:
         """The next answer; the first comes without an order, when the worker is ready."""
-        line = _pipe(self._process.stdout).readline()
-        if not line:
+        try:
+            answer: dict[str, Any] = json.loads(self._line.recv_bytes())
+        except (EOFError, ConnectionResetError):
             self._fail()
-        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
-        """End the input and wait for the process to end."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            try:
-                _pipe(pipe).close()
-            except BrokenPipeError:  # it ended by itself, with an order unread
-                continue
-        self._process.wait()
+        """End the line and wait for the process to end."""
+        self._line.close()
+        self._process.join()
         self._log.close()
 
-    def _fail(self) -> None:
-        status = self._process.wait()
-        self._log.seek(0)
+    def _fail(self) -> NoReturn:
+        self._process.join()
         lines = self._log.read().strip().split("\n")
-        raise TrainingError(f"the benchmark's process {self.job!r} ended with status {status}: {lines[-1]}")
+        raise TrainingError(
+            f"the benchmark's process {self.job!r} ended with status {self._process.exitcode}: {lines[-1]}"
+        )
 
 
 class Workers:
@@ -118,9 +112,3 @@ def alternate(
             answers[name].append(ask())
         tell(f"  round {number} of {rounds}")
     return answers
-
-
-def _pipe(pipe: Any) -> Any:
-    if pipe is None:
-        raise RuntimeError("a worker is started with pipes")
-    return pipe

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
 
 #: name -> module beside this one, and its function of (spec, channel)
 JOBS = {
@@ -30,25 +32,27 @@ JOBS = {
 class Channel:
     """The line to the parent."""
 
-    def __init__(self, orders: TextIO, answers: TextIO) -> None:
-        self._orders, self._answers = orders, answers
+    def __init__(self, line: Connection) -> None:
+        self._line = line
 
     def orders(self) -> Iterator[dict[str, Any]]:
         """Orders as they come, until the parent closes the line."""
-        while line := self._orders.readline():
-            yield json.loads(line)
+        while True:
+            try:
+                yield json.loads(self._line.recv_bytes())
+            except (EOFError, ConnectionResetError):
+                return
 
     def answer(self, value: dict[str, Any]) -> None:
         """Send one answer."""
-        self._answers.write(json.dumps(value) + "\n")
-        self._answers.flush()
+        self._line.send_bytes(json.dumps(value).encode())
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Do the job `arguments[0]` with the spec `arguments[1]` (JSON) until the orders end."""
-    job, spec = arguments
-    channel = Channel(sys.stdin, sys.stdout)
-    sys.stdout = sys.stderr  # what libraries print must not come between the answers
+def work(job: str, spec: dict[str, Any], line: Connection, log: str) -> None:
+    """Do a job until the orders end; what libraries print goes into the file `log`."""
+    sys.stdout.flush()
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
     module, function = JOBS[job]
-    getattr(importlib.import_module(f".{module}", __package__), function)(json.loads(spec), channel)
-    return 0
+    getattr(importlib.import_module(f".{module}", __package__), function)(spec, Channel(line))

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,6 +71,11 @@ def load(name: str) -> ModuleType:
         sys.modules[_PACKAGE] = module
         spec.loader.exec_module(module)
     return importlib.import_module(f"{_PACKAGE}.{name}")
+
+
+def serve(job: str, spec: dict[str, Any], line: Any, log: str) -> None:
+    """What a process of a benchmark does; here because it is forked by this module's name (`common.processes`)."""
+    load("common.worker").work(job, spec, line, log)
 
 
 def _folder() -> Path:
