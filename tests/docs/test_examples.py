@@ -13,9 +13,9 @@ import pytest
 import typer
 import yaml
 
-from docs.pages import PAGES, blocks
+from docs.pages import PAGES, ROOT, blocks
 from tunelet.base.errors import RecipeError
-from tunelet.cli import app
+from tunelet.cli import app, main
 from tunelet.data.task_file import read_task
 from tunelet.data.understanding.task_file import read_understanding_task
 from tunelet.systems import load_recipe
@@ -76,6 +76,11 @@ def test_commands_and_options_exist(line: str) -> None:
     assert given <= known | {"--help", "-h"}
     if words[0] in ("run", "check") and len(words) > 1 and not words[1].startswith("-") and "." not in words[1]:
         assert words[1] in shipped_recipes()
+
+
+def test_the_readme_shows_the_recipes_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    assert f"$ tunelet recipes\n{capsys.readouterr().out}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_overrides_are_accepted() -> None:

@@ -55,7 +55,8 @@ def recipes(
     width = max(map(len, shipped))
     for known in shipped:
         recipe = load_recipe(known)
-        typer.echo(f"{known:<{width}} {len(recipe.runs):>3} runs  {recipe.title}")
+        count = len(recipe.runs)
+        typer.echo(f"{known:<{width}} {count:>4} {'run ' if count == 1 else 'runs'}  {recipe.title}")
 
 
 def doctor() -> None:
