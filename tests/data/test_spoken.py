@@ -34,6 +34,11 @@ def test_rows_become_utterances(tmp_path: Path) -> None:
     )
 
 
+def test_without_an_id_the_file_is_one_and_what_was_said_may_stand_elsewhere(tmp_path: Path) -> None:
+    path = index(tmp_path, {"audio": "a.wav", "label": "six"})
+    assert read_spoken(path, text="label") == (SpokenExample("a.wav", tmp_path / "a.wav", "six"),)
+
+
 def test_a_split_is_chosen(tmp_path: Path) -> None:
     rows = [{"id": str(i), "audio": "a.wav", "split": split} for i, split in enumerate(["train", "test", "train"])]
     path = index(tmp_path, *rows)
@@ -47,7 +52,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         tmp_path,
         {"id": "1", "audio": "a.wav"},
         {"id": "1", "audio": "b.wav"},
-        {"audio": "a.wav"},
+        {"id": " ", "audio": "a.wav"},
         {"id": "3", "audio": "c.wav"},
         {"id": "4", "audio": "a.wav", "text": 5},
         {"id": "5", "audio": "a.wav", "seconds": "long"},

@@ -30,7 +30,11 @@ def a_run(group: str, wrong: int) -> dict[str, Any]:
         "pieces": None,
         "heard_seconds": 7200.0,
         "best_step": 40,
-        "metrics": {"validation": scores, "test": scores},
+        "metrics": {
+            "validation": scores,
+            "test": scores,
+            "recorded": {**scores, "wer": 0.75, "by_voice": {"real": errors}},
+        },
         "resources": {
             "train_seconds": 60.0,
             "tokens_per_second": 9000.0,
@@ -57,7 +61,8 @@ def a_result(folder: Path, runs: list[dict[str, Any]], **changes: Any) -> Path:
             "words": {"train": 240, "validation": 80, "test": 80},
             "voices": {"train": ["a"], "validation": ["b"], "test": ["c", "d"]},
             "texts": {"meld": {"train": 30, "validation": 10, "test": 10}},
-            "recordings": {"speech": 7},
+            "recordings": {"speech": 7, "more": 5},
+            "recorded": {"speech": 3},
         },
         "machine": {"memory_bytes": 1 << 30},
         "versions": {"torch": "2"},
@@ -79,11 +84,17 @@ def test_the_fewest_errors_come_first(tmp_path: Path) -> None:
     report = make(folder)
     assert report.headline is not None and (report.headline.group, report.headline.accuracy) == ("small-seed1", "20.0")
     assert [row.cells[0] for row in report.sections[0].tables[0].rows] == ["small-seed1", "wide-seed1"]
-    assert report.sections[0].tables[0].rows[0].cells[13] == "90"
+    assert report.sections[0].tables[0].rows[0].cells[4] == "75.0"
+    assert report.sections[0].tables[0].rows[0].cells[14] == "90"
+    assert [row.cells for row in report.sections[3].tables[0].rows[-2:]] == [
+        ("recordings: speech", "7", "", "3"),
+        ("recordings: more", "5", "", "–"),
+    ]
     assert [section.anchor for section in report.sections] == ["runs", "curves", "voices", "texts", "provenance"]
     # the easiest voice stands first
     assert [row.cells[1] for row in report.sections[2].tables[0].rows[:2]] == ["en-us+f4", "en-us+<b>"]
-    assert len(report.csv["voices"].splitlines()) == 1 + 2 * 2 * 2
+    assert len(report.csv["voices"].splitlines()) == 1 + 2 * (2 * 2 + 1)
+    assert "recorded_wer" in report.csv["runs"].splitlines()[0]
 
 
 def test_half_way_there_is_a_page_and_data_is_escaped(tmp_path: Path) -> None:

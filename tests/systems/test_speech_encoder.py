@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from toy import toy_base
 from toy_voices import Tones
 from tunelet.base.errors import BaseModelError, DataError, RecipeError
 from tunelet.data import spoken_clips
+from tunelet.data.speaking import Manner
 from tunelet.data.spoken_clips import Clips
 from tunelet.models.bases import load_base
 from tunelet.models.settings import ModelSettings
@@ -104,7 +106,8 @@ def test_what_stands_in_other_splits_of_a_task_is_left_out(tmp_path: Path) -> No
     [
         ({"tasks": ["no-such-task"]}, "no-such-task"),
         ({"words": [30, 40]}, "too few for three splits"),
-        ({"recordings": ["nowhere"]}, "no such recordings"),
+        ({"recordings": [{"path": "nowhere"}]}, "no such recordings"),
+        ({"recordings": [{"path": "one", "text": "said"}]}, r"line|is missing|no recording in it has a text"),
     ],
 )
 def test_wrong_sources_are_told(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
@@ -168,6 +171,43 @@ def test_a_run_trains_scores_and_reports(tmp_path: Path) -> None:
     assert "Errors by voice" in page and "Validation word error rate" in page
     said = Tones.said
     assert run_recipe(toy_recipe(), out=tmp_path / "out") == folder and Tones.said == said
+
+
+def recordings(folder: Path) -> Path:
+    """Two recordings to train and one that is held out, which say their digit as a label and have no id."""
+    folder.mkdir()
+    for split, words in (("train", ("two", "six")), ("test", ("six",))):
+        rows = []
+        for number, word in enumerate(words):
+            name = f"{split}-{number}.wav"
+            soundfile.write(folder / name, Tones().say(word, Manner("middle")), 16_000)
+            rows.append(json.dumps({"audio": name, "label": word}) + "\n")
+        (folder / f"{split}.jsonl").write_text("".join(rows))
+    return folder
+
+
+def test_recordings_are_added_to_train_and_those_held_out_are_told_apart(tmp_path: Path) -> None:
+    change = f"data.recordings=[{{path: {recordings(tmp_path / 'real')}, text: label}}]"
+    folder = run_recipe(toy_recipe(change), out=tmp_path / "out")
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    validate_as(model_of("speech-encoder"), result)
+    run, name = result["runs"][0], str(tmp_path / "real")
+    assert result["data"]["recordings"] == {name: 2} and result["data"]["recorded"] == {name: 1}
+    assert [*run["metrics"]] == ["validation", "test", "recorded"]
+    assert [*run["metrics"]["recorded"]["by_voice"]] == [name] and run["metrics"]["recorded"]["clips"] == 1
+    context = prepare(load_data(toy_recipe(change), None), tmp_path / "clips", ignore)
+    objective = context.objective(toy_recipe(change).runs[0])
+    assert len(objective.clips["train"]) == 14 and objective.clips["train"].texts[-2:] == ("two", "six")
+    np.testing.assert_array_equal(objective.held_out("recorded", 0), objective.clips["recorded"].samples(0))
+
+
+def test_recordings_below_data_that_are_not_here_are_left_out_and_told() -> None:
+    context = prepare(load_data(toy_recipe(), None), None, ignore)
+    told = [finding["message"] for finding in context.audit()["findings"]]
+    assert told[1:] == [
+        "no recordings of speech/speechocean762: they are below the folder in TUNELET_DATA",
+        "no recordings of speech/fsdd: they are below the folder in TUNELET_DATA",
+    ]
 
 
 def test_a_run_that_goes_on_ends_with_the_same_weights(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
     {"id": "a-1", "audio": "test/a-1.opus", "text": "IT WAS GOOD FOR ME", "speaker": "0024"}
 
-`audio` is relative to the folder of the index; `text` and `speaker` may be missing, and other keys are left alone.
+`audio` is relative to the folder of the index; without `id` it is the id. `text` and `speaker` may be missing, and
+other keys are left alone.
 `data/speech/speechocean762` is laid out so (``train.jsonl``, ``test.jsonl``); the embedded speech has all its splits in
 one ``index.jsonl``, with the key `split`.
 
@@ -49,11 +50,12 @@ class SpokenExample:
     seconds: float | None = None
 
 
-def read_spoken(index: Path, *, split: str | None = None) -> tuple[SpokenExample, ...]:
+def read_spoken(index: Path, *, split: str | None = None, text: str = "text") -> tuple[SpokenExample, ...]:
     """Every utterance of an index, or those of one split, in order.
 
     Args:
         split: only rows whose key `split` has this value.
+        text: key of what was said.
 
     Raises:
         DataError: with all problems of the file: rows that are no utterances, ids that stand twice, sound files that
@@ -66,7 +68,7 @@ def read_spoken(index: Path, *, split: str | None = None) -> tuple[SpokenExample
     splits: dict[str, int] = {}
     with open_bytes(index) as file:
         for row in json_rows(read_lines(file, log), log):
-            example = _example(row.values, index.parent, row.line, log)
+            example = _example(row.values, index.parent, row.line, log, text)
             if example is None:
                 continue
             if example.id in lines:
@@ -121,18 +123,18 @@ def is_sound(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _example(values: object, folder: Path, line: int, log: ProblemLog) -> SpokenExample | None:
+def _example(values: object, folder: Path, line: int, log: ProblemLog, text: str) -> SpokenExample | None:
     if not isinstance(values, dict):
         log.add("expected an object", line=line)
         return None
     before = len(log)
-    for key, needed in (("id", True), ("audio", True), ("text", False), ("speaker", False)):
+    for key, needed in (("id", False), ("audio", True), (text, False), ("speaker", False)):
         value = values.get(key)
         if value is None and not needed:
             continue
         if not isinstance(value, str):
             log.add("expected a text" if key in values else "is missing", line=line, field=key)
-        elif needed and not value.strip():
+        elif (needed or key == "id") and not value.strip():
             log.add("is empty", line=line, field=key)
     seconds = values.get("seconds", values.get("duration"))
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
@@ -145,4 +147,4 @@ def _example(values: object, folder: Path, line: int, log: ProblemLog) -> Spoken
         log.add(f"there is no such sound file: {values['audio']}", line=line, field="audio", hint=hint)
         return None
     length = None if seconds is None else float(seconds)
-    return SpokenExample(values["id"], audio, values.get("text"), values.get("speaker"), length)
+    return SpokenExample(str(values.get("id", values["audio"])), audio, values.get(text), values.get("speaker"), length)

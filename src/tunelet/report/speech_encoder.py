@@ -86,6 +86,7 @@ def _headline(ranked: Sequence[SpeechEncoderRun]) -> Headline:
 def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
     columns = (
         Column("run", text=True), Column("validation WER %"), Column("test WER %"), Column("test CER %"),
+        Column("recorded WER %", help="real recordings that are held out"),
         Column("pieces %", help="test error rate of the head over word pieces"), Column("head", help="word pieces"),
         Column("near, pieces", help="mean cosine of sentences heard and read, by the head over word pieces; test"),
         Column("near, letters", help="the same by the characters, tokenised; test"),
@@ -95,10 +96,11 @@ def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
     )  # fmt: skip
     rows = []
     for number, run in enumerate(ranked):
-        test = run.metrics["test"]
+        test, real = run.metrics["test"], run.metrics.get("recorded")
         cells = (
             run.name, percent(run.metrics["validation"].wer, 1), percent(test.wer, 1), percent(test.cer, 1),
-            percent(test.piece_error_rate, 1), NONE if run.pieces is None else count(run.pieces),
+            percent(None if real is None else real.wer, 1), percent(test.piece_error_rate, 1),
+            NONE if run.pieces is None else count(run.pieces),
             *(decimal((run.nearness or {}).get(way)) for way in ("pieces", "characters")),
             compact(run.resources.total_parameters), duration(run.heard_seconds), count(run.resources.steps),
             count(run.best_step), duration(run.resources.train_seconds), _times(run),
@@ -107,7 +109,7 @@ def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
         rows.append(Row(cells, "" if number else "best"))
     notes = (
         "Texts and voices of validation and test are not those of training. The likeliest symbol of each frame is"
-        " taken; there is no language model. Noise is added to all clips.",
+        " taken; there is no language model. Noise is added to all clips but recordings.",
     )
     return Table("All encoders, fewest word errors on validation first", columns, tuple(rows), notes)
 
@@ -158,7 +160,8 @@ def _texts(result: SpeechEncoderResult, folder: Path) -> Section:
     rows = [Row((name, *(count(found.get(split, 0)) for split in splits))) for name, found in data.texts.items()]
     rows.append(Row(("words", *(count(data.words.get(split)) for split in splits))))
     rows.append(Row(("voices", *(count(len(data.voices.get(split, ()))) for split in splits))))
-    rows += [Row((f"recordings: {name}", count(number), "", "")) for name, number in data.recordings.items()]
+    for name, number in data.recordings.items():
+        rows.append(Row((f"recordings: {name}", count(number), "", count(data.recorded.get(name)))))
     audit = _read(folder / "audit.json") if (folder / "audit.json").is_file() else {}
     found = audit.get("findings") if isinstance(audit, dict) else None
     findings = tuple((str(row["severity"]), str(row["message"])) for row in found or ())
@@ -196,7 +199,11 @@ def _records(runs: Sequence[SpeechEncoderRun]) -> list[dict[str, Any]]:
             "best_step": run.best_step,
             "pieces": run.pieces,
             "heard_seconds": run.heard_seconds,
-            **{f"{split}_{key}": getattr(run.metrics[split], key) for split in ("validation", "test") for key in keys},
+            **{
+                f"{split}_{key}": getattr(run.metrics.get(split), key, None)
+                for split in ("validation", "test", "recorded")
+                for key in keys
+            },
             "total_parameters": run.resources.total_parameters,
             "train_seconds": run.resources.train_seconds,
             "frames_per_second": run.resources.tokens_per_second,

@@ -58,6 +58,7 @@ class SpeechData(Part):
     voices: Annotated[dict[str, list[str]], Field(description="voices of each split")]
     texts: Annotated[dict[str, dict[str, Count]], Field(description="texts of each source, by split")]
     recordings: Annotated[dict[str, Count], Field(description="real recordings that are added to train")]
+    recorded: Annotated[dict[str, Count], Field(default_factory=dict, description="real recordings that are held out")]
 
 
 class SpeechSelection(Selection):

@@ -20,6 +20,7 @@ from typing import Any
 
 from tunelet.base.errors import BaseModelError, DataError, Problem
 from tunelet.base.files import digest, read_json, write_json
+from tunelet.data.places import ENVIRONMENT
 from tunelet.data.records import SPLITS
 from tunelet.data.spoken_clips import Clips
 from tunelet.data.token_cache import tokenizer_sha256
@@ -32,7 +33,7 @@ from tunelet.systems.recipes import LoadedRecipe, PlannedRun
 from tunelet.systems.settling import settled
 from tunelet.systems.speech_encoder_alignment import Sentences, align, nearness
 from tunelet.systems.speech_encoder_clips import sample, spoken
-from tunelet.systems.speech_encoder_data import SpeechData, facts
+from tunelet.systems.speech_encoder_data import RECORDED, SpeechData, facts
 from tunelet.systems.speech_encoder_objective import HearingObjective, Learner, frames_of
 from tunelet.systems.speech_encoder_recipe import load_data, sections
 from tunelet.systems.speech_encoder_training import build_loop, fitting, forecast, objective_of, split_metrics
@@ -77,14 +78,18 @@ class Context(Alone):
 
     def audit(self) -> dict[str, Any]:
         """See `systems.sweep.Context`."""
-        message = "all speech but recordings is by one synthesiser: its voices differ less than people do"
-        return {"findings": [{"severity": "note", "message": message}]}
+        messages = ["all speech but recordings is by one synthesiser: its voices differ less than people do"]
+        messages += [
+            f"no recordings of {path}: they are below the folder in {ENVIRONMENT}" for path in self.data.absent
+        ]
+        return {"findings": [{"severity": "note", "message": message} for message in messages]}
 
     def objective(self, run: PlannedRun, interrupted: Callable[[], bool] = lambda: False) -> HearingObjective:
         """Loss and evaluation of a run, with its clips."""
         encoder = sections(run)[0]
         if not self._clips:
-            self._clips = {split: spoken(self.data, split, self.cache, self.observer, interrupted) for split in SPLITS}
+            splits = (*SPLITS, *((RECORDED,) if self.data.recorded else ()))
+            self._clips = {split: spoken(self.data, split, self.cache, self.observer, interrupted) for split in splits}
         clips = {}
         for split, part in self._clips.items():
             rows = fitting(part, encoder)
@@ -155,7 +160,7 @@ class Context(Alone):
             "heard_seconds": round(train.seconds, 1),
             "best_step": best_step,
             "stopped": loop.stopped,
-            "metrics": {split: split_metrics(objective, model, split) for split in SPLITS[1:]},
+            "metrics": {split: split_metrics(objective, model, split) for split in objective.clips if split != "train"},
             "nearness": None if sentences is None else nearness(objective, model, sentences, "test"),
             "resources": resources,
             "started": started,
@@ -165,10 +170,11 @@ class Context(Alone):
     def summary(self, result: dict[str, Any]) -> str:
         """See `systems.sweep.Context`."""
         metrics, resources = result["metrics"], result["resources"]
+        real = f" real recordings {metrics[RECORDED]['wer']:.1%}," if RECORDED in metrics else ""
         return (
             f"word error rate on unseen voices: validation {metrics['validation']['wer']:.1%} at step "
-            f"{result['best_step']}, test {metrics['test']['wer']:.1%} (characters {metrics['test']['cer']:.1%}), "
-            f"{resources['train_seconds']:.0f} s, {resources['tokens_per_second']:,.0f} frames/s"
+            f"{result['best_step']}, test {metrics['test']['wer']:.1%} (characters {metrics['test']['cer']:.1%}),{real}"
+            f" {resources['train_seconds']:.0f} s, {resources['tokens_per_second']:,.0f} frames/s"
         )
 
     def _base(self, run: PlannedRun) -> Base | None:

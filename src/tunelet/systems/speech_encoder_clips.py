@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunelet.data.spoken_clips import Clips, ClipsMade, joined, read_clips, speak_clips
-from tunelet.systems.speech_encoder_data import SpeechData
+from tunelet.systems.speech_encoder_data import RECORDED, SpeechData
 from tunelet.training.events import Note, Observer
 
 #: clips of each split that a forecast speaks
@@ -20,7 +20,14 @@ _SAMPLE = 64
 def spoken(
     data: SpeechData, split: str, cache: Path, observer: Observer, interrupted: Callable[[], bool] = lambda: False
 ) -> Clips:
-    """All clips of a split, recordings among them in train; what is missing in `cache` is spoken and told of."""
+    """All clips of a split, recordings among them in train; what is missing in `cache` is spoken and told of.
+
+    The split `RECORDED` has recordings alone.
+    """
+    parts = {"train": data.recordings, RECORDED: data.recorded}.get(split, ())
+    read = [read_clips(part.examples, part.texts, cache, interrupted=interrupted) for part in parts]
+    if split == RECORDED:
+        return joined(read)
     told = [0]
 
     def tell(event: ClipsMade) -> None:
@@ -31,9 +38,6 @@ def spoken(
 
     workers = data.settings.workers
     clips = speak_clips(data.utterances[split], cache, workers=workers, observer=tell, interrupted=interrupted)
-    if split != "train":
-        return clips
-    read = [read_clips(part.examples, part.texts, cache, interrupted=interrupted) for part in data.recordings]
     return joined([clips, *read]) if read else clips
 
 

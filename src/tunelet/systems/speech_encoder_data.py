@@ -12,8 +12,8 @@ Example:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,15 @@ from tunelet.data.spoken_clips import Utterance
 from tunelet.data.spoken_form import spoken_form
 from tunelet.data.understanding.load import load_split
 from tunelet.data.understanding.tasks import find_task
-from tunelet.systems.speech_encoder_recipe import SpokenTextSettings
+from tunelet.systems.speech_encoder_recipe import RecordingsSettings, SpokenTextSettings
+
+#: the split of real speech that is held out
+RECORDED = "recorded"
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """Real speech of one index, with texts in their spoken form."""
+    """Real speech of one index, with texts in their spoken form; the name stands for the speakers."""
 
     name: str
     examples: tuple[SpokenExample, ...]
@@ -49,6 +52,8 @@ class SpeechData:
         settings: the recipe's section.
         utterances: by split, to be spoken.
         recordings: for train.
+        recorded: for the split of that name, which is held out.
+        absent: recordings below a folder of data that was not given.
         sources: texts of each source, by split.
         kind: ``embedded``, ``environment`` or ``argument``.
     """
@@ -58,6 +63,8 @@ class SpeechData:
     recordings: tuple[Recordings, ...]
     sources: dict[str, dict[str, int]]
     kind: str
+    recorded: tuple[Recordings, ...] = ()
+    absent: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -65,8 +72,11 @@ class SpeechData:
         said = {
             split: [[one.text, manner_facts(one.manner)] for one in part] for split, part in self.utterances.items()
         }
-        files = [[[sha256_file(e.audio) for e in part.examples], part.texts] for part in self.recordings]
-        return digest([said, files])
+        files = [
+            [[[sha256_file(e.audio) for e in part.examples], part.texts] for part in parts]
+            for parts in (self.recordings, self.recorded)
+        ]
+        return digest([said, *files])
 
 
 def load_speech(settings: SpokenTextSettings, data_dir: Path | None) -> SpeechData:
@@ -91,8 +101,19 @@ def load_speech(settings: SpokenTextSettings, data_dir: Path | None) -> SpeechDa
         for split, texts in dealt.items()
     }
     heard = {text for split in ("validation", "test") for text in dealt[split]}
-    recordings = tuple(_recordings(name, environ, heard) for name in settings.recordings)
-    return SpeechData(settings, utterances, recordings, sources, kind)
+    recordings, recorded, absent = [], [], []
+    for one in settings.recordings:
+        place = _place(one, environ)
+        if place is not None:
+            train, test = (place / "train.jsonl", place / "test.jsonl") if place.is_dir() else (place, None)
+            recordings.append(_recordings(one, train, heard))
+            recorded += [] if test is None or not test.is_file() else [_recordings(one, test)]
+        elif kind == "embedded" and not Path(one.path).is_absolute():
+            absent.append(one.path)
+        else:
+            hint = f"relative paths start at {Path.cwd()}, then at the folder in {ENVIRONMENT}"
+            raise DataError(Problem("there are no such recordings", one.path, field="data.recordings", hint=hint))
+    return SpeechData(settings, utterances, tuple(recordings), sources, kind, tuple(recorded), tuple(absent))
 
 
 def facts(data: SpeechData) -> dict[str, Any]:
@@ -106,6 +127,7 @@ def facts(data: SpeechData) -> dict[str, Any]:
         "voices": voices,
         "texts": data.sources,
         "recordings": {part.name: len(part.examples) for part in data.recordings},
+        "recorded": {part.name: len(part.examples) for part in data.recorded},
     }
 
 
@@ -208,16 +230,21 @@ def _taken(there: Mapping[str, int], wanted: int, novel_share: float) -> dict[st
     return taken
 
 
-def _recordings(name: str, environ: Mapping[str, str], heard: set[str]) -> Recordings:
-    path = Path(name).expanduser()
+def _place(recordings: RecordingsSettings, environ: Mapping[str, str]) -> Path | None:
+    """The file or folder, or None."""
+    path = Path(recordings.path).expanduser()
     if not path.exists() and not path.is_absolute() and environ.get(ENVIRONMENT):
-        path = Path(environ[ENVIRONMENT]) / name
-    path = path / "train.jsonl" if path.is_dir() else path
-    if not path.is_file():
-        hint = f"relative paths start at {Path.cwd()}, then at the folder in {ENVIRONMENT}"
-        raise DataError(Problem("there are no such recordings", name, field="data.recordings", hint=hint))
-    found = [(one, spoken_form(one.text or "")) for one in read_spoken(path)]
-    kept = [(one, text) for one, text in found if text and text not in heard]
+        path = Path(environ[ENVIRONMENT]) / path
+    return path if path.exists() else None
+
+
+def _recordings(settings: RecordingsSettings, index: Path, heard: Collection[str] = ()) -> Recordings:
+    """What is in an index, but for texts that are heard in held-out splits."""
+    if not index.is_file():
+        raise DataError(Problem("there is no such file", index, field="data.recordings"))
+    found = [(one, spoken_form(one.text or "")) for one in read_spoken(index, text=settings.text)]
+    kept = [(replace(one, speaker=settings.path), text) for one, text in found if text and text not in heard]
     if not kept:
-        raise DataError(Problem("no recording in it has a text", path, field="data.recordings"))
-    return Recordings(name, tuple(one for one, _ in kept), tuple(text for _, text in kept))
+        hint = f"{settings.text!r} is the key that is read; `text` in the recipe names another"
+        raise DataError(Problem("no recording in it has a text", index, field="data.recordings", hint=hint))
+    return Recordings(settings.path, tuple(one for one, _ in kept), tuple(text for _, text in kept))

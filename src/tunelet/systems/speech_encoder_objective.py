@@ -33,6 +33,7 @@ from tunelet.models.speech.masks import bands, masked, stretches
 from tunelet.models.speech.protocol import SpeechFeatures
 from tunelet.models.speech.small import SmallSpeechEncoder
 from tunelet.models.speech.soft_pieces import SoftPieces
+from tunelet.systems.speech_encoder_data import RECORDED
 from tunelet.systems.speech_encoder_recipe import AugmentationSettings
 
 #: seconds of each kind of noise, of which clips get a stretch
@@ -162,7 +163,9 @@ class HearingObjective:
         return HeardScores(loss / len(clips), total, edits, characters, by_voice, piece_edits, pieces)
 
     def held_out(self, split: str, row: int, snr_db: tuple[float, float] | None = None) -> Samples:
-        """A held-out clip with its noise, always the same; `snr_db` as for `score`."""
+        """A held-out clip with its noise, always the same; `snr_db` as for `score`. Recordings are as they are."""
+        if split == RECORDED and snr_db is None:
+            return self.clips[split].samples(row)
         low, high = self.augmentation.snr_db if snr_db is None else snr_db
         stream = numpy_stream(0, "held-out noise", split, row)
         return with_noise(self.clips[split].samples(row), "pink", float(stream.uniform(low, high)), stream)

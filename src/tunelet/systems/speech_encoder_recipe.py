@@ -49,6 +49,17 @@ class SplitLimits(Settings):
     test: int = Field(500, ge=1, description="to report")
 
 
+class RecordingsSettings(Settings):
+    """Real speech: an index in JSON Lines, see `data.spoken`."""
+
+    path: str = Field(
+        min_length=1,
+        description="a file of JSON Lines that is added to train, or a folder with `train.jsonl` and, if it has one, "
+        "`test.jsonl`, of which word errors are told; relative paths start here, then at the folder of TUNELET_DATA",
+    )
+    text: str = Field("text", min_length=1, description="key of what was said")
+
+
 class SpokenTextSettings(Settings):
     """Which texts are spoken, by whom, and which recordings are added."""
 
@@ -68,11 +79,7 @@ class SpokenTextSettings(Settings):
     )
     voices: VoiceSettings = Field(default_factory=VoiceSettings, description="who speaks")
     manner: MannerSettings = Field(default_factory=MannerSettings, description="how")
-    recordings: tuple[str, ...] = Field(
-        (),
-        description="JSON Lines with `audio` and `text` (or folders of TUNELET_DATA with a train.jsonl): real speech "
-        "that is added to train",
-    )
+    recordings: tuple[RecordingsSettings, ...] = Field((), description="real speech beside it")
     seed: int = Field(1, description="draws texts, voices and manners; apart from the seeds of the runs")
     workers: int = Field(2, ge=1, description="programs that speak at the same time")
 
