@@ -19,7 +19,7 @@ from tunelet.report.content import Figure, Headline, Report, Section
 from tunelet.report.csvs import to_text
 from tunelet.report.formats import binary, compact, duration, p_value, percent
 from tunelet.report.fuse_numbers import ALL, Compared, Grid, reference_of, size_of
-from tunelet.report.fuse_plots import heat_map, size_curves
+from tunelet.report.fuse_plots import heat_maps, size_curves
 from tunelet.report.fuse_schema import FuseResult, FuseRun, parts
 from tunelet.report.fuse_tables import accuracy_tables, comparison_table, cost_table, data_table, example_tables
 from tunelet.report.fuse_words import PAPER, faults
@@ -72,7 +72,9 @@ def make(folder: Path) -> Report:
 def _headline(grid: Grid, reference: str, compared: list[Compared]) -> Headline:
     size = next(s for s in grid.sizes if grid.mean(reference, s) is not None)
     runs = grid.at(reference, size)
-    of_size = [row for row in compared if row.size == size]
+    alone = {run.label for run in grid.runs if run.method == "single"}
+    # the claim is over the target's own adapter, so that comes first
+    of_size = sorted((row for row in compared if row.size == size), key=lambda row: row.second not in alone)
     verdict = " ".join(
         f"{100 * row.found.difference:+.2f} points to {row.second} (95 % interval {100 * row.found.low:+.2f} to "
         f"{100 * row.found.high:+.2f}, Holm p {p_value(row.p_holm)})."
@@ -120,26 +122,30 @@ def _attention(grid: Grid, reference: str) -> Section | None:
     size = next((s for s in grid.sizes if any(run.attention for run in grid.at(reference, s))), None)
     if size is None:
         return None
-    runs = [run for run in grid.at(reference, size) if run.attention is not None]
-    experts = list(dict.fromkeys(name for run in runs for name in (run.attention.experts if run.attention else ())))
-    tasks = list(dict.fromkeys(run.target for run in runs))
-    values = [[_mean_weight([r for r in runs if r.target == task], name) for name in experts] for task in tasks]
-    plot = heat_map("experts", tasks, experts, values)
+    methods: dict[str, dict[str, dict[str, float]]] = {}
+    for label in (reference, *(other for other in grid.methods if other != reference)):
+        attending = {task: _mean_weights(grid.at(label, size, task)) for task in grid.tasks}
+        if any(len(weights) > 1 for weights in attending.values()):  # one expert alone has all of it
+            methods[label] = {task: weights for task, weights in attending.items() if weights}
+    found = {expert for tasks in methods.values() for weights in tasks.values() for expert in weights}
+    experts = [*(task for task in grid.tasks if task in found), *sorted(found - set(grid.tasks))]
     caption = (
-        f"{reference}, {size} training examples: mean weight of each expert over test texts, heads and seeds. A weight"
-        " says where a fusion looks, not that the answer hangs on it."
+        f"{size} training examples: mean weight of each expert over test texts, heads and seeds, in %. A weight says"
+        " where a fusion looks, not that the answer hangs on it."
     )
+    figures = (Figure(heat_maps("experts", methods, experts), caption),) if methods else ()
+    runs = [run for run in grid.at(reference, size) if run.attention is not None]
     tables = example_tables([run for run in runs if run.seed == runs[0].seed])
-    return Section("attention", "Who helps whom", "Attention", figures=(Figure(plot, caption),), folded=tables)
+    return Section("attention", "Who helps whom", "Attention", figures=figures, folded=tables)
 
 
-def _mean_weight(runs: list[FuseRun], name: str) -> float | None:
-    found = [
-        run.attention.mean[run.attention.experts.index(name)]
-        for run in runs
-        if run.attention is not None and name in run.attention.experts
-    ]
-    return sum(found) / len(found) if found else None
+def _mean_weights(runs: list[FuseRun]) -> dict[str, float]:
+    """Expert -> mean weight over runs of one task."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for name, weight in zip(run.attention.experts, run.attention.mean, strict=True) if run.attention else ():
+            found.setdefault(name, []).append(weight)
+    return {name: sum(weights) / len(weights) for name, weights in found.items()}
 
 
 def _data(result: FuseResult, folder: Path) -> Section:

@@ -1,47 +1,66 @@
 """The plots of `fuse`: accuracy over training sizes, and which expert each task looks at. Not here: numbers.
 
 Example:
-    >>> heat_map("heat", ["mood"], ["mood", "topic"], [[0.75, 0.25]]).svg.startswith("<svg")
+    >>> heat_maps("heat", {"self": {"mood": {"mood": 0.75, "topic": 0.25}}}, ["mood", "topic"]).svg.startswith("<svg")
     True
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from tunelet.report.plots import cell_shade
 from tunelet.report.svg import ACCENT, DASHES, INK, MARKERS, ON_ACCENT, SERIES, LegendItem, Plot, drawing, to_svg
 
+#: task -> expert -> weight
+Weights = Mapping[str, Mapping[str, float]]
 
-def heat_map(name: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]]) -> Plot:
-    """Attention weights: a row for each task, a column for each expert; None: the task has no such expert."""
-    title = "Attention: task (row) over experts (column)"
-    with drawing(name, max(4.2, 0.8 * len(columns) + 1.8), max(2.4, 0.5 * len(rows) + 1.4)) as (figure, axes):
-        for row, line in enumerate(values):
-            for column, share in enumerate(line):
-                if share is None:
-                    continue
-                corner = (column - 0.47, row - 0.47)
-                axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=ACCENT, alpha=cell_shade(share), linewidth=0))
-                colour = ON_ACCENT if share >= 0.5 else INK
-                axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=colour, fontsize=9)
-        axes.set_xlim(-0.5, len(columns) - 0.5)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xticks(range(len(columns)), list(columns), rotation=35, ha="right")
-        axes.set_yticks(range(len(rows)), list(rows))
-        axes.set_title(title)
-        axes.tick_params(length=0)
-        for side in axes.spines.values():
-            side.set_visible(False)
+
+def heat_maps(name: str, methods: Mapping[str, Weights], experts: Sequence[str]) -> Plot:
+    """Attention weights, a panel for each method: a row for each task, a column for each expert; empty: it has none."""
+    tasks = list(dict.fromkeys(task for weights in methods.values() for task in weights))
+    across = min(2, len(methods))
+    down = -(-len(methods) // across)
+    width, height = 0.62 * len(experts), 0.42 * len(tasks) + 0.5
+    with drawing(name, max(4.2, across * width + 1.8), max(2.4, down * height + 0.9)) as (figure, axes):
+        axes.remove()
+        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flatten().tolist()
+        for panel, (label, weights) in zip(panels, methods.items(), strict=False):
+            _heat(panel, label, [[weights.get(task, {}).get(expert) for expert in experts] for task in tasks])
+        for panel in panels[len(methods) :]:
+            panel.set_axis_off()
+        for panel in panels[max(0, len(methods) - across) : len(methods)]:
+            panel.set_xticks(range(len(experts)), list(experts), rotation=35, ha="right")
+            panel.tick_params(labelbottom=True)
+        panels[0].set_yticks(range(len(tasks)), tasks)
+        title = "Attention: task (row) over experts (column)"
         told = "; ".join(
-            f"{task}: {columns[best]}"
-            for task, line in zip(rows, values, strict=True)
-            if (best := max(range(len(line)), key=lambda i: line[i] or 0.0)) >= 0
+            f"{label}, {task}: {max(found, key=lambda expert: found[expert])}"
+            for label, weights in methods.items()
+            for task, found in weights.items()
         )
         return Plot(to_svg(figure, name, title, f"The expert with most weight. {told}."))
+
+
+def _heat(axes: Axes, title: str, values: Sequence[Sequence[float | None]]) -> None:
+    for row, line in enumerate(values):
+        for column, share in enumerate(line):
+            if share is None:
+                continue
+            corner = (column - 0.47, row - 0.47)
+            axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=ACCENT, alpha=cell_shade(share), linewidth=0))
+            colour = ON_ACCENT if share >= 0.5 else INK
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xlim(-0.5, len(values[0]) - 0.5)
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.set_title(title)
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
 
 
 def size_curves(name: str, title: str, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> Plot:

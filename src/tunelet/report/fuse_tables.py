@@ -2,7 +2,7 @@
 
 Example:
     >>> accuracy_tables(grid)[0].columns[0].label           # doctest: +SKIP
-    'task'
+    'method'
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from tunelet.report.tables import Column, Row, Table, estimate
 
 
 def accuracy_tables(grid: Grid) -> tuple[Table, ...]:
-    """For each training size, a row for each task and a column for each method."""
+    """For each training size, a row for each method and a column for each task."""
     tables = []
     for size in grid.sizes:
-        columns = (Column("task", text=True), *(Column(method) for method in grid.methods))
+        columns = (Column("method", text=True), Column("mean over tasks"), *(Column(task) for task in grid.tasks))
         rows = []
-        for task in grid.tasks:
-            found = [grid.accuracies(method, size, task) for method in grid.methods]
-            rows.append(Row((task, *(spread(estimate(row)) if row else NONE for row in found))))
-        means = [grid.mean(method, size) for method in grid.methods]
-        rows.append(Row(("mean over tasks", *(percent(mean) for mean in means))))
+        for method in grid.methods:
+            found = [grid.accuracies(method, size, task) for task in grid.tasks]
+            means = percent(grid.mean(method, size))
+            rows.append(Row((method, means, *(spread(estimate(row)) if row else NONE for row in found))))
         told = "all training examples" if size == ALL else f"at most {size} training examples of the target"
         note = "± is half a 95 % t interval over seeds. Every method chooses its checkpoint on validation."
         tables.append(Table(f"Test accuracy in %, {told}", columns, tuple(rows), (note,)))
@@ -53,12 +52,12 @@ def comparison_table(compared: Sequence[Compared]) -> Table:
 
 def cost_table(grid: Grid) -> Table:
     """What a run of each method costs, at the largest training size."""
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("method", text=True), Column("trained"), Column("total", help="base, experts and what trains"),
         Column("train time", help="of the method's own stage, mean over runs"),
         Column("experts", help="training time of its experts, which all runs of a sweep share"),
         Column("vectors", help="time for pooled vectors that were not on disk"), Column("peak memory"),
-        Column("on disk"), Column("answers/s", help="from text to answer on test; where it was measured"),
+        Column("on disk"), Column("answers/s", help="from text to answer on test; where all is computed from texts"),
     )  # fmt: skip
     size = grid.sizes[-1]
     rows = []
@@ -66,6 +65,8 @@ def cost_table(grid: Grid) -> Table:
         runs = grid.at(method, size)
         if runs:
             rows.append(Row((method, *_costs(runs))))
+    if all(row.cells[-1] == NONE for row in rows):
+        columns, rows = columns[:-1], [Row(row.cells[:-1]) for row in rows]
     told = "all" if size == ALL else size
     return Table(f"Cost of a run ({told} training examples)", columns, tuple(rows))
 

@@ -46,5 +46,6 @@ def faults() -> Table:
             "the recipe's rate is one for LoRA, and the experts' own scores are in the table (single)",
         ),
     )
-    columns = (Column("what", text=True), Column("in the paper's code", text=True), Column("here", text=True))
+    columns = (Column("what", text=True), Column("in the paper's code", text=True, prose=True),
+               Column("here", text=True, prose=True))  # fmt: skip
     return Table("Faults of the paper's code that are not here", columns, tuple(map(Row, rows)))

@@ -39,11 +39,12 @@ from tunelet.report.results import Sweep
 
 @dataclass(frozen=True)
 class Column:
-    """A column; text is set flush left, numbers flush right. `help` explains the heading."""
+    """A column; text is set flush left, numbers flush right. `help` explains the heading; `prose` breaks into lines."""
 
     label: str
     text: bool = False
     help: str = ""
+    prose: bool = False
 
 
 @dataclass(frozen=True)
