@@ -19,6 +19,7 @@ from tunelet.data.spoken import SpokenExample
 from tunelet.data.understanding import spoken
 from tunelet.models.speech.encoder_folder import LoadedEncoder, save_encoder
 from tunelet.models.speech.small import SmallSettings, build_small
+from tunelet.models.speech.soft_words import SpokenQueries
 from tunelet.systems import load_recipe, run_recipe, understand_material
 from tunelet.systems.understand_recipe import load_data
 
@@ -74,8 +75,24 @@ def test_tasks_are_asked_by_text_by_sound_and_by_what_was_heard(
     shown = {json.dumps(json.loads(line)["demonstrations"]) for line in text.splitlines()}
     assert len(shown) == 1  # everything was heard as the same words
     assert len(list((folder / ".cache" / "spoken").glob("*.flac"))) == 6 + 3 + 3 + 3
-    # each sound once, and those of a task together
-    assert together == [6 + 3, 3, 3]
+    # those of a task together: those to train on, and each task's once to be written down and once for its vectors
+    assert together == [6 + 3, 3, 3, 3, 3]
+
+
+def test_what_is_shown_before_a_spoken_query_is_near_to_what_the_ears_write(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(query: str, run: dict[str, Any]) -> list[str]:
+        cell = next(
+            c for c in run["cells"] if (c["task"], c["k"], c["query"], c["cascade"]) == ("places", 1, query, False)
+        )
+        lines = (folder / run["folder"] / cell["answers_file"]).read_text(encoding="utf-8").splitlines()
+        return [json.dumps(json.loads(line)["demonstrations"]) for line in lines]
+
+    monkeypatch.setattr(SpokenQueries, "written", lambda self, queries: ["my cat"] * len(queries))
+    folder = run_recipe(load_recipe(recipe), out=tmp_path / "out", only="random-*")
+    (run,) = json.loads((folder / "result.json").read_text(encoding="utf-8"))["runs"]
+    assert len({*shown("speech", run)}) == 1 < len({*shown("text", run)})
 
 
 def test_ears_that_are_none_are_told(recipe: Path) -> None:

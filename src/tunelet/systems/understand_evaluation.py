@@ -45,13 +45,15 @@ class Shown:
 
     Attributes:
         pool: all examples.
-        by_text, by_heard: rankings by the query's text, and by what a recogniser heard of it; None where nothing is
-            retrieved so.
+        by_text, by_heard, by_ears: rankings by the query's text, by what a recogniser heard of it, and by what the ears
+            of the model did; None where nothing is retrieved so. A model without ears of its own kind to ask, such as
+            SALMONN, is shown what is near to the text, as in the paper.
     """
 
     pool: DemonstrationPool
     by_text: Ranking | None
     by_heard: Ranking | None = None
+    by_ears: Ranking | None = None
 
     def of(self, query: UnderstandingExample, way: Way, seed: int) -> tuple[UnderstandingExample, ...]:
         """k examples, the most similar first where they are retrieved."""
@@ -60,6 +62,8 @@ class Shown:
         if way.demonstrations == "random":
             return self.pool.random(query, way.k, seed)
         ranking = self.by_heard if way.cascade else self.by_text
+        if way.query == "speech" and not way.cascade and self.by_ears is not None:
+            ranking = self.by_ears
         if ranking is None:
             raise DataError(Problem("the most similar examples are asked for, and nothing was ranked"))
         return ranking.nearest(query, way.k)

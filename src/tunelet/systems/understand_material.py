@@ -34,6 +34,7 @@ from tunelet.systems.understand_controls import (
 )
 from tunelet.systems.understand_data import UnderstandData
 from tunelet.systems.understand_evaluation import Shown, asked_in
+from tunelet.systems.understand_models import Ears
 from tunelet.systems.understand_settings import RunRegime
 from tunelet.systems.understand_ways import Way
 from tunelet.training.events import Note, Observer, ignore
@@ -69,6 +70,7 @@ class Material:
         self._sound: dict[tuple[str, str], Examples] = {}
         self._shown: dict[str, Shown] = {}
         self._near: dict[str, Ranking] = {}
+        self._by_ears: dict[tuple[str, str], Ranking] = {}
 
     @property
     def embedder_parameters(self) -> int:
@@ -91,8 +93,26 @@ class Material:
         """The examples of a task that are asked."""
         return self.examples(task, "test")
 
-    def shown(self, task: str) -> Shown:
-        """What may be shown before the queries of a task."""
+    def shown(self, task: str, ears: Ears | None = None) -> Shown:
+        """What may be shown before the queries of a task.
+
+        Args:
+            ears: what the model that is asked hears with: whoever has only sound has nothing else to search by.
+        """
+        shown = self._by_text(task)
+        spoken = [one for one in self.test(task) if one.audio is not None]
+        if ears is None or shown.by_text is None or not spoken or "speech" not in self.data.settings.query:
+            return shown
+        key = (task, ears.key)
+        if key not in self._by_ears:
+            began = time.perf_counter()
+            self.observer(Note(f"writing down {len(spoken):,} test examples of {task}, to choose what is shown"))
+            vectors = self._vectors(ears.write(spoken))
+            self._by_ears[key] = shown.pool.rank(spoken, vectors, near=max(self.data.settings.k))
+            self.seconds += time.perf_counter() - began
+        return replace(shown, by_ears=self._by_ears[key])
+
+    def _by_text(self, task: str) -> Shown:
         if task not in self._shown:
             began = time.perf_counter()
             told, test = self.data.tasks[task], self.test(task)

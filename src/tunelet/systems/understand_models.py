@@ -46,6 +46,23 @@ _HEARD = 256
 
 
 @dataclass(frozen=True)
+class Ears:
+    """What a model hears with.
+
+    Attributes:
+        key: by what it is known.
+        places: of a prompt that the sound of a query takes.
+        hear: queries together, which then need not be heard one by one.
+        write: queries down.
+    """
+
+    key: str
+    places: Places
+    hear: Hear
+    write: Callable[[Sequence[UnderstandingExample]], list[str]]
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What a run wants of a model.
 
@@ -81,7 +98,7 @@ class Opened:
         answering: asks it in a way. None of the ways changes the model.
         places: of a prompt that the sound of a query takes.
         fast: whether the fast path may compute it.
-        hear: queries together, which then need not be heard one by one; None: nothing is gained by it.
+        ears: what it hears with, where that is a part of its own; None: it hears by itself, or not at all.
         held_in_bf16: to be told that frozen weights are bf16 from now on, so that it computes under autocast whenever.
     """
 
@@ -92,7 +109,7 @@ class Opened:
     answering: Callable[[PromptModel, Sequence[Asked], Way], list[Answer]]
     places: Places | None = None
     fast: bool = True
-    hear: Hear | None = None
+    ears: Ears | None = None
     held_in_bf16: Callable[[], None] = lambda: None
 
 
@@ -114,7 +131,7 @@ def open_prefix(wanted: Wanted) -> Opened:
             embedder = None
         parts = {"matching": settings.matching, "blocks": settings.blocks}
         model = build_prefix(base, **parts, attention=settings.attention, embedder=embedder)
-    places, hear = _ears(model, base, wanted)
+    ears = _ears(model, base, wanted)
     scaled: dict[str, Any] = {}
     stored: list[Path] = []
 
@@ -137,7 +154,7 @@ def open_prefix(wanted: Wanted) -> Opened:
     def ready(tuning: TuningSettings, steps: int) -> Tuned:
         return prepare(model, tuning, total_steps=steps, seed=wanted.seed)
 
-    return Opened(model, model, ready, save, answering, places, hear=hear)
+    return Opened(model, model, ready, save, answering, None if ears is None else ears.places, ears=ears)
 
 
 def open_causal(wanted: Wanted) -> Opened:
@@ -219,10 +236,10 @@ def fingerprint_of_model(settings: UnderstandModelSettings) -> tuple[str, str]:
     return base.name, base.fingerprint
 
 
-def _ears(model: Any, base: Base, wanted: Wanted) -> tuple[Places | None, Hear | None]:
-    """Give the model its ears, if it is to have some; the places that a query's sound takes, and hearing of many."""
+def _ears(model: Any, base: Base, wanted: Wanted) -> Ears | None:
+    """Give the model its ears, if it is to have some."""
     if wanted.ears is None:
-        return None, None
+        return None
     from tunelet.models.speech.encoder_folder import load_encoder
     from tunelet.models.speech.soft_words import SpokenQueries
 
@@ -243,4 +260,4 @@ def _ears(model: Any, base: Base, wanted: Wanted) -> tuple[Places | None, Hear |
         for start in range(0, len(queries), _HEARD):
             heard(queries[start : start + _HEARD])
 
-    return places, hear
+    return Ears(heard.fingerprint, places, hear, heard.written)

@@ -221,14 +221,14 @@ class Work:
                     opened.model,
                     told,
                     self.material.test(task),
-                    self.material.shown(task),
+                    self.material.shown(task, opened.ears),
                     evaluation,
                     self.seed,
                     self.chosen.model.max_length,
                     opened.answering,
                     opened.places,
                     self.interrupted,
-                    opened.hear,
+                    None if opened.ears is None else opened.ears.hear,
                 )
                 answered = asker.ask(way)
                 seconds, asked = seconds + time.perf_counter() - began, asked + answered.scores.n

@@ -76,9 +76,9 @@ def make_ready(
     told = material.data.tasks[source]
     speech = approach.query == "speech"
     train, validation = (material.examples(source, part) for part in ("train", "validation"))
-    if speech and opened.hear is not None:
+    if speech and opened.ears is not None:
         # always the same ones together, so that no run's vectors depend on which run heard first
-        opened.hear([*train, *validation])
+        opened.ears.hear([*train, *validation])
     lengths = np.array([max(1, opened.model.count(one.text)) for one in train], np.int64)
     batch = training.batch
     order = LengthBucketBatches(lengths, batch.size, seed, pool_batches=batch.pool, tokens=batch.tokens)

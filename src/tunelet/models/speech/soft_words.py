@@ -102,6 +102,20 @@ class SpokenQueries:
                     write_frames(self._path(query), vectors)
         return [self._known[query.audio, query.seconds] for query in queries if query.audio is not None]
 
+    def written(self, queries: Sequence[UnderstandingExample]) -> list[str]:
+        """What the head over characters writes of each query.
+
+        Raises:
+            DataError: a query has no sound, or it cannot be read.
+        """
+        found = [""] * len(queries)
+        for rows, heard in self.loaded.heard(queries):
+            with evaluating(self.loaded.encoder):
+                texts = self.loaded.encoder.transcribe(heard)
+            for row, text in zip(rows, texts, strict=True):
+                found[row] = text
+        return found
+
     def _vectors(self, heard: SpeechFeatures) -> list[Tensor]:
         pieces = self.loaded.pieces
         if self.how == "pieces" and pieces is not None:
