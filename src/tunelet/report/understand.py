@@ -225,7 +225,7 @@ def _modality(numbers: Numbers) -> Section | None:
         "The same test examples as text and as speech. A cascade hears the speech with a recogniser and asks the text:"
         " the control for a model that hears by itself.",
         "Demonstrations of a cascade are near to what the recogniser heard, those of a model with ears of its own"
-        " (model.ears) to what these write down. SALMONN and models behind a processor write nothing down: theirs are"
+        " (model.ears) to what these hear. SALMONN and models behind a processor write nothing down: theirs are"
         " near to the transcript, which tells them more than they hear.",
     )
     return Section("modality", "Speech against text", "Speech", text, (drawn,) if drawn else (), tables=shown)

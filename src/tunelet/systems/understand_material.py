@@ -97,7 +97,8 @@ class Material:
         """What may be shown before the queries of a task.
 
         Args:
-            ears: what the model that is asked hears with: whoever has only sound has nothing else to search by.
+            ears: what the model that is asked hears with: whoever has only sound has nothing else to search by. Vectors
+                of what was heard are nearer to the text than what is written down; that is for bases that read none.
         """
         shown = self._by_text(task)
         spoken = [one for one in self.test(task) if one.audio is not None]
@@ -106,8 +107,12 @@ class Material:
         key = (task, ears.key)
         if key not in self._by_ears:
             began = time.perf_counter()
-            self.observer(Note(f"writing down {len(spoken):,} test examples of {task}, to choose what is shown"))
-            vectors = self._vectors(ears.write(spoken))
+            self.observer(Note(f"hearing {len(spoken):,} test examples of {task}, to choose what is shown"))
+            ears.hear(spoken)
+            if ears.embedder is not None and ears.embedder.base.fingerprint == self.embedder.base.fingerprint:
+                vectors = ears.embedder.embed_vectors(ears.vectors(spoken))
+            else:
+                vectors = self._vectors(ears.write(spoken))
             self._by_ears[key] = shown.pool.rank(spoken, vectors, near=max(self.data.settings.k))
             self.seconds += time.perf_counter() - began
         return replace(shown, by_ears=self._by_ears[key])

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from tunelet.data.understanding.asked import Asked
 from tunelet.data.understanding.task import UnderstandingExample
 from tunelet.models.bases import Base, load_base
@@ -53,13 +55,17 @@ class Ears:
         key: by what it is known.
         places: of a prompt that the sound of a query takes.
         hear: queries together, which then need not be heard one by one.
+        vectors: of queries, in the place of their words.
         write: queries down.
+        embedder: that takes such vectors, or None.
     """
 
     key: str
     places: Places
     hear: Hear
+    vectors: Callable[[Sequence[UnderstandingExample]], list[Tensor]]
     write: Callable[[Sequence[UnderstandingExample]], list[str]]
+    embedder: SentenceEmbedder | None
 
 
 @dataclass(frozen=True)
@@ -260,4 +266,4 @@ def _ears(model: Any, base: Base, wanted: Wanted) -> Ears | None:
         for start in range(0, len(queries), _HEARD):
             heard(queries[start : start + _HEARD])
 
-    return Ears(heard.fingerprint, places, hear, heard.written)
+    return Ears(heard.fingerprint, places, hear, heard, heard.written, model.embedder)
