@@ -46,7 +46,7 @@ class Shown:
     Attributes:
         pool: all examples.
         by_text, by_heard, by_ears: rankings by the query's text, by what a recogniser heard of it, and by what the ears
-            of the model did; None where nothing is retrieved so. A model without ears of its own kind to ask, such as
+            of the model did; None where nothing is retrieved so. A model whose ears are no part of their own, such as
             SALMONN, is shown what is near to the text, as in the paper.
     """
 

@@ -34,7 +34,7 @@ from tunelet.systems.understand_controls import (
 )
 from tunelet.systems.understand_data import UnderstandData
 from tunelet.systems.understand_evaluation import Shown, asked_in
-from tunelet.systems.understand_models import Ears
+from tunelet.systems.understand_hearing import Ears
 from tunelet.systems.understand_settings import RunRegime
 from tunelet.systems.understand_ways import Way
 from tunelet.training.events import Note, Observer, ignore
@@ -97,8 +97,9 @@ class Material:
         """What may be shown before the queries of a task.
 
         Args:
-            ears: what the model that is asked hears with: whoever has only sound has nothing else to search by. Vectors
-                of what was heard are nearer to the text than what is written down; that is for bases that read none.
+            ears: what the model that is asked hears with: whoever has only sound has nothing else to search by. What it
+                heard is compared as vectors, which are nearer to the text than letters; as letters where the sentence
+                encoder is of another base.
         """
         shown = self._by_text(task)
         spoken = [one for one in self.test(task) if one.audio is not None]

@@ -20,11 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from tunelet.data.understanding.asked import Asked
-from tunelet.data.understanding.task import UnderstandingExample
-from tunelet.models.bases import Base, load_base
+from tunelet.models.bases import load_base
 from tunelet.models.in_context.causal import CausalModel
 from tunelet.models.in_context.settings import Asking
 from tunelet.models.language import build_causal_lm
@@ -33,7 +30,8 @@ from tunelet.models.prompt_model import Answer, PromptModel
 from tunelet.models.sentence_embedder import SentenceEmbedder
 from tunelet.models.settings import ModelSettings
 from tunelet.models.speech.language_half import lora_scaled
-from tunelet.systems.understand_questions import Hear, Places
+from tunelet.systems.understand_hearing import Ears, give_ears
+from tunelet.systems.understand_questions import Places
 from tunelet.systems.understand_settings import UnderstandModelSettings
 from tunelet.systems.understand_ways import Way
 from tunelet.tuning.language_folder import save_language_model
@@ -42,30 +40,6 @@ from tunelet.tuning.own_modules import checkpoint_layers
 from tunelet.tuning.prefix_folder import load_prefix, save_prefix, start_from
 from tunelet.tuning.settings import TuningSettings
 from tunelet.tuning.tuned import Tuned
-
-#: sounds that are read at once to be heard in batches of like length
-_HEARD = 256
-
-
-@dataclass(frozen=True)
-class Ears:
-    """What a model hears with.
-
-    Attributes:
-        key: by what it is known.
-        places: of a prompt that the sound of a query takes.
-        hear: queries together, which then need not be heard one by one.
-        vectors: of queries, in the place of their words.
-        write: queries down.
-        embedder: that takes such vectors, or None.
-    """
-
-    key: str
-    places: Places
-    hear: Hear
-    vectors: Callable[[Sequence[UnderstandingExample]], list[Tensor]]
-    write: Callable[[Sequence[UnderstandingExample]], list[str]]
-    embedder: SentenceEmbedder | None
 
 
 @dataclass(frozen=True)
@@ -137,7 +111,7 @@ def open_prefix(wanted: Wanted) -> Opened:
             embedder = None
         parts = {"matching": settings.matching, "blocks": settings.blocks}
         model = build_prefix(base, **parts, attention=settings.attention, embedder=embedder)
-    ears = _ears(model, base, wanted)
+    ears = give_ears(model, base, wanted.ears, wanted.model.heard_as, wanted.cache)
     scaled: dict[str, Any] = {}
     stored: list[Path] = []
 
@@ -151,7 +125,7 @@ def open_prefix(wanted: Wanted) -> Opened:
         # the fast path knows one scale; what is stored is asked through PEFT's modules
         if "model" not in scaled:
             scaled["model"] = load_prefix(stored[-1], base=base.name, embedder=embedder).model
-            _ears(scaled["model"], base, wanted)
+            give_ears(scaled["model"], base, wanted.ears, wanted.model.heard_as, wanted.cache)
             scaled["model"].to(next(model.parameters()).device)
         with lora_scaled(scaled["model"], way.lora_scale):
             found: list[Answer] = scaled["model"].answer(questions)
@@ -240,30 +214,3 @@ def fingerprint_of_model(settings: UnderstandModelSettings) -> tuple[str, str]:
         return processor_fingerprint(settings)
     base = load_base(base_settings(settings))
     return base.name, base.fingerprint
-
-
-def _ears(model: Any, base: Base, wanted: Wanted) -> Ears | None:
-    """Give the model its ears, if it is to have some."""
-    if wanted.ears is None:
-        return None
-    from tunelet.models.speech.encoder_folder import load_encoder
-    from tunelet.models.speech.soft_words import SpokenQueries
-
-    words = model.language.get_input_embeddings().weight.detach()
-    heard = SpokenQueries(
-        load_encoder(wanted.ears),
-        words,
-        base.tokenizer,
-        cache=wanted.cache / "heard",
-        how=wanted.model.heard_as,
-    )
-    model.listen(heard)
-
-    def places(query: UnderstandingExample) -> int:
-        return len(heard([query])[0])
-
-    def hear(queries: Sequence[UnderstandingExample]) -> None:
-        for start in range(0, len(queries), _HEARD):
-            heard(queries[start : start + _HEARD])
-
-    return Ears(heard.fingerprint, places, hear, heard, heard.written, model.embedder)
