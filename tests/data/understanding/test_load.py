@@ -264,6 +264,6 @@ def test_real_data_fit_their_task(name: str, real_data: Path) -> None:
     seen: set[str] = set()
     for split in QUICK.get(name, [split for split in task.data.splits if split != "train"]):
         examples = load_split(task, split, data_dir=real_data)
-        assert len(examples) >= 300
+        assert len(examples) > 300 or (name, len(examples)) == ("spoken_digits", 300)
         seen |= {label for example in examples for label in example.labels}
     assert len(set(task.label_names) - seen) <= 3  # a rare class may have no example outside train
