@@ -54,12 +54,13 @@ def tables() -> dict[str, str]:
     from tunelet.systems.rescore_recipe import RescoreRecipe
     from tunelet.systems.rescore_robustness_recipe import RobustnessSettings
     from tunelet.systems.rescore_scorer_settings import DistilSettings, NGramSettings, ScorerSettings, SimulatedSettings
-    from tunelet.systems.speech_encoder_recipe import (
+    from tunelet.systems.speech_encoder_recipe import SpeechEncoderRecipe
+    from tunelet.systems.speech_encoder_settings import (
         AugmentationSettings,
         EncoderSettings,
         PieceHeadSettings,
-        SpeechEncoderRecipe,
         SpokenTextSettings,
+        WordSearchSettings,
     )
     from tunelet.systems.understand_base_data import BaseDataSettings
     from tunelet.systems.understand_base_recipe import BaseRecipe, EpisodesSection, PrefixSettings
@@ -123,6 +124,7 @@ def tables() -> dict[str, str]:
         "speech-encoder.manner": keys(MannerSettings),
         "speech-encoder.encoder": keys(EncoderSettings),
         "speech-encoder.pieces": keys(PieceHeadSettings),
+        "speech-encoder.search": keys(WordSearchSettings),
         "speech-encoder.augmentation": keys(AugmentationSettings),
         "speech-encoder.scores": keys(speech_encoder_schema.HeardScores, values=False),
         "understand": keys(UnderstandRecipe),

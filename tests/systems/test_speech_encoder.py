@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from tunelet.base.errors import BaseModelError, DataError, RecipeError
 from tunelet.data import spoken_clips
 from tunelet.data.speaking import Manner
 from tunelet.data.spoken_clips import Clips
+from tunelet.evaluation.transcripts import WordErrors
 from tunelet.models.bases import load_base
 from tunelet.models.settings import ModelSettings
 from tunelet.models.speech.encoder_folder import load_encoder
 from tunelet.models.speech.soft_words import SpokenQueries
+from tunelet.models.speech.word_search import SearchWeights, WordSearch
 from tunelet.report.result_schema import model_of, validate_as
 from tunelet.systems import check_recipe, load_recipe, run_recipe, speech_encoder_clips
 from tunelet.systems.recipes import LoadedRecipe
@@ -29,7 +31,9 @@ from tunelet.systems.speech_encoder import encoder_stage, prepare
 from tunelet.systems.speech_encoder_alignment import Sentences
 from tunelet.systems.speech_encoder_data import SpeechData, load_speech
 from tunelet.systems.speech_encoder_objective import HearingObjective, Learner
-from tunelet.systems.speech_encoder_recipe import AugmentationSettings, SpokenTextSettings, load_data
+from tunelet.systems.speech_encoder_recipe import load_data, search_settings
+from tunelet.systems.speech_encoder_search import make_search, searched
+from tunelet.systems.speech_encoder_settings import AugmentationSettings, SpokenTextSettings
 from tunelet.systems.speech_encoder_training import build_learner, fitting, piece_ids
 from tunelet.training.events import ignore
 
@@ -167,10 +171,55 @@ def test_a_run_trains_scores_and_reports(tmp_path: Path) -> None:
     assert scores["wer"] == errors / (counts["hits"] + counts["substitutions"] + counts["deletions"])
     loaded = load_encoder(folder / run["folder"] / "encoder")
     assert loaded.pieces is None and loaded.fingerprint == run["base"]["fingerprint"]
+    assert loaded.search is not None and asdict(loaded.search.weights) == run["search"]
+    found = scores["searched"]
+    assert found["hits"] + found["substitutions"] + found["deletions"] == sum(counts.values()) - counts["insertions"]
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "Errors by voice" in page and "Validation word error rate" in page
+    assert "Errors by voice" in page and "Validation word error rate" in page and "chosen on validation) that has read" in page
     said = Tones.said
     assert run_recipe(toy_recipe(), out=tmp_path / "out") == folder and Tones.said == said
+
+
+def test_a_recipe_may_do_without_a_search(tmp_path: Path) -> None:
+    folder = run_recipe(toy_recipe("search.order=0"), out=tmp_path / "out")
+    run = json.loads((folder / "result.json").read_text(encoding="utf-8"))["runs"][0]
+    assert run["search"] is None and run["metrics"]["test"]["searched"] is None
+    assert load_encoder(folder / run["folder"] / "encoder").search is None
+    assert "chosen on validation) that has read" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_language_model_reads_nothing_that_is_held_out(tmp_path: Path) -> None:
+    place = recordings(tmp_path / "real")
+    data = toy_texts(tmp_path / "data", recordings=[{"path": str(place), "text": "label"}])
+    written = data.written()
+    held = {one.text for split in ("validation", "test") for one in data.utterances[split]}
+    assert held and not held & {*written}
+    assert {one.text for one in data.utterances["train"]} <= {*written}
+    assert not any("grey" in text for text in written)  # of the task's test split
+    assert {"two", "six"} <= {*written}  # of the recordings to train on
+
+
+def test_validation_chooses_the_weights_of_the_search(tmp_path: Path) -> None:
+    recipe, objective = toy_objective(tmp_path)
+    run = recipe.runs[0]
+    learner = build_learner(run, objective)
+    told: list[str] = []
+    settings = search_settings(run).model_copy(update={"weights": (0.0, 2.0), "word_scores": (-9.0, 0.0)})
+    data = load_data(recipe, None)
+    search = make_search(settings, data, objective, learner, tmp_path, lambda event: told.append(event.text))
+    assert search is not None
+    rates = {}
+    for weight in settings.weights:
+        for score in settings.word_scores:
+            one = WordSearch(search.language, SearchWeights(weight, score))
+            counts = searched(objective, learner, one, "validation")
+            rates[weight, score] = WordErrors(**counts).rate
+    assert rates[search.weights.weight, search.weights.word_score] == min(rates.values()) < max(rates.values())
+    assert len(told) == 5 and "language model" in told[0]
+    # what was built is kept
+    made = list(tmp_path.glob("language-*.safetensors"))
+    assert make_search(settings, data, objective, learner, tmp_path) is not None
+    assert list(tmp_path.glob("language-*.safetensors")) == made and len(made) == 1
 
 
 def recordings(folder: Path) -> Path:

@@ -21,7 +21,7 @@ from tunelet.report.csvs import to_text
 from tunelet.report.formats import NONE, binary, compact, count, decimal, duration, percent
 from tunelet.report.plots import Line, curves
 from tunelet.report.result_schema import validate_as
-from tunelet.report.speech_encoder_schema import SpeechEncoderResult, SpeechEncoderRun
+from tunelet.report.speech_encoder_schema import HeardScores, SpeechEncoderResult, SpeechEncoderRun
 from tunelet.report.tables import Column, Row, Table
 
 _LIMITS = (
@@ -64,12 +64,13 @@ def make(folder: Path) -> Report:
 def _headline(ranked: Sequence[SpeechEncoderRun]) -> Headline:
     best = ranked[0]
     test, cost = best.metrics["test"], best.resources
-    share = percent(test.cer, 1)
+    greedy = f"; {percent(test.wer, 1)} % without a language model" if test.searched is not None else ""
+    said = f"{count(test.counts.words)} words of {count(len(test.by_voice))} voices"
     return Headline(
         group=best.name,
         chosen_by=f"best of {len(ranked)} by validation word errors ({percent(best.metrics['validation'].wer, 1)} %)",
-        accuracy=percent(test.wer, 1),
-        interval=f"{count(test.counts.words)} words of {count(len(test.by_voice))} voices; characters {share} %",
+        accuracy=percent(test.wer if test.searched is None else test.searched.rate, 1),
+        interval=f"{said}{greedy}; characters {percent(test.cer, 1)} %",
         paper="",
         paper_label="",
         verdict=_LIMITS,
@@ -86,7 +87,9 @@ def _headline(ranked: Sequence[SpeechEncoderRun]) -> Headline:
 def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
     columns = (
         Column("run", text=True), Column("validation WER %"), Column("test WER %"), Column("test CER %"),
+        Column("searched, test %", help="word errors of the search with a language model"),
         Column("recorded WER %", help="real recordings that are held out"),
+        Column("searched, recorded %", help="the same with the search"),
         Column("pieces %", help="test error rate of the head over word pieces"), Column("head", help="word pieces"),
         Column("near, pieces", help="mean cosine of sentences heard and read, by the head over word pieces; test"),
         Column("near, letters", help="the same by the characters, tokenised; test"),
@@ -99,7 +102,8 @@ def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
         test, real = run.metrics["test"], run.metrics.get("recorded")
         cells = (
             run.name, percent(run.metrics["validation"].wer, 1), percent(test.wer, 1), percent(test.cer, 1),
-            percent(None if real is None else real.wer, 1), percent(test.piece_error_rate, 1),
+            _searched(test), percent(None if real is None else real.wer, 1), _searched(real),
+            percent(test.piece_error_rate, 1),
             NONE if run.pieces is None else count(run.pieces),
             *(decimal((run.nearness or {}).get(way)) for way in ("pieces", "characters")),
             compact(run.resources.total_parameters), duration(run.heard_seconds), count(run.resources.steps),
@@ -107,11 +111,20 @@ def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
             binary(run.resources.peak_memory_bytes),
         )  # fmt: skip
         rows.append(Row(cells, "" if number else "best"))
+    search = next((run.search for run in ranked if run.search is not None), None)
+    chosen = "" if search is None else (
+        f" Searched: words found with a language model (weight {search['weight']:g}, {search['word_score']:g} a word,"
+        " chosen on validation) that has read no text which is held out."
+    )  # fmt: skip
     notes = (
-        "Texts and voices of validation and test are not those of training. The likeliest symbol of each frame is"
-        " taken; there is no language model. Noise is added to all clips but recordings.",
+        "Texts and voices of validation and test are not those of training. Where nothing else is said, the likeliest"
+        f" symbol of each frame is taken. Noise is added to all clips but recordings.{chosen}",
     )
     return Table("All encoders, fewest word errors on validation first", columns, tuple(rows), notes)
+
+
+def _searched(scores: HeardScores | None) -> str:
+    return NONE if scores is None or scores.searched is None else percent(scores.searched.rate, 1)
 
 
 def _voices(run: SpeechEncoderRun) -> Table:
@@ -203,6 +216,10 @@ def _records(runs: Sequence[SpeechEncoderRun]) -> list[dict[str, Any]]:
                 f"{split}_{key}": getattr(run.metrics.get(split), key, None)
                 for split in ("validation", "test", "recorded")
                 for key in keys
+            },
+            **{
+                f"{split}_searched_wer": None if scores.searched is None else scores.searched.rate
+                for split, scores in run.metrics.items()
             },
             "total_parameters": run.resources.total_parameters,
             "train_seconds": run.resources.train_seconds,

@@ -34,7 +34,7 @@ class Errors(Part):
 
 
 class HeardScores(Part):
-    """Errors of the best checkpoint on texts and voices that it never heard; greedy, without a language model."""
+    """Errors of the best checkpoint on texts and voices that it never heard; greedy where nothing else is said."""
 
     wer: Annotated[float, Field(ge=0, description="word error rate; 1 is as many errors as words")]
     cer: Annotated[float, Field(ge=0, description="character error rate, blanks counted")]
@@ -44,6 +44,9 @@ class HeardScores(Part):
     loss: Annotated[float, Field(ge=0, description="CTC loss of a text divided by its characters, in nats")]
     counts: Annotated[Errors, Field(description="what the word error rate counts")]
     by_voice: Annotated[dict[str, Errors], Field(description="the same by voice")]
+    searched: Annotated[
+        Errors | None, Field(description="word errors of the search with a language model; null: there is none")
+    ] = None
     clips: Annotated[int, Field(ge=0, description="that were heard")]
     seconds: Annotated[float, Field(ge=0, description="of sound")]
 
@@ -71,6 +74,9 @@ class SpeechEncoderRun(AnyRun):
     """A run of `speech-encoder`."""
 
     pieces: Annotated[int | None, Field(description="word pieces of the head; null: there is none")] = None
+    search: Annotated[
+        dict[str, float] | None, Field(description="weights of the search for words; null: there is none")
+    ] = None
     heard_seconds: Annotated[float, Field(ge=0, description="seconds of sound in the training split")]
     nearness: Annotated[
         dict[str, float] | None,

@@ -10,6 +10,7 @@ chosen on the validation voices.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from tunelet.data.places import ENVIRONMENT
 from tunelet.data.records import SPLITS
 from tunelet.data.spoken_clips import Clips
 from tunelet.data.token_cache import tokenizer_sha256
+from tunelet.evaluation.transcripts import WordErrors
 from tunelet.models.bases import Base, load_base
 from tunelet.models.settings import ModelSettings
 from tunelet.models.speech.encoder_folder import LoadedEncoder, load_encoder, save_encoder
@@ -33,9 +35,11 @@ from tunelet.systems.recipes import LoadedRecipe, PlannedRun
 from tunelet.systems.settling import settled
 from tunelet.systems.speech_encoder_alignment import Sentences, align, nearness
 from tunelet.systems.speech_encoder_clips import sample, spoken
-from tunelet.systems.speech_encoder_data import RECORDED, SpeechData, facts
+from tunelet.systems.speech_encoder_data import SpeechData, facts
 from tunelet.systems.speech_encoder_objective import HearingObjective, Learner, frames_of
-from tunelet.systems.speech_encoder_recipe import load_data, sections
+from tunelet.systems.speech_encoder_recipe import load_data, search_settings, sections
+from tunelet.systems.speech_encoder_recordings import RECORDED
+from tunelet.systems.speech_encoder_search import make_search, searched
 from tunelet.systems.speech_encoder_training import build_loop, fitting, forecast, objective_of, split_metrics
 from tunelet.systems.training_run import cost_of, longest_batch, memory_of, opening, train_to_end
 from tunelet.training.estimate import Estimate
@@ -144,7 +148,9 @@ class Context(Alone):
             "base": None if base is None else {"name": base.name, "fingerprint": base.fingerprint},
         }
         tokenizer = "" if base is None else tokenizer_sha256(base.tokenizer)
-        save_encoder(folder / "encoder", LoadedEncoder(learner.encoder, learner.pieces, tokenizer, told))
+        search = make_search(search_settings(run), self.data, objective, learner, self.cache, observer)
+        made = LoadedEncoder(learner.encoder, learner.pieces, tokenizer, told, search=search)
+        save_encoder(folder / "encoder", made)
         resources = cost_of(loop, table, memory, folder / "encoder")
         loaded = load_encoder(folder / "encoder")
         model = Learner(loaded.encoder, loaded.pieces).to(loop.accelerator.device)
@@ -160,7 +166,15 @@ class Context(Alone):
             "heard_seconds": round(train.seconds, 1),
             "best_step": best_step,
             "stopped": loop.stopped,
-            "metrics": {split: split_metrics(objective, model, split) for split in objective.clips if split != "train"},
+            "search": None if loaded.search is None else dataclasses.asdict(loaded.search.weights),
+            "metrics": {
+                split: {
+                    **split_metrics(objective, model, split),
+                    "searched": searched(objective, model, loaded.search, split),
+                }
+                for split in objective.clips
+                if split != "train"
+            },
             "nearness": None if sentences is None else nearness(objective, model, sentences, "test"),
             "resources": resources,
             "started": started,
@@ -171,10 +185,12 @@ class Context(Alone):
         """See `systems.sweep.Context`."""
         metrics, resources = result["metrics"], result["resources"]
         real = f" real recordings {metrics[RECORDED]['wer']:.1%}," if RECORDED in metrics else ""
+        found = metrics["test"]["searched"]
+        words = "" if found is None else f" with a language model {WordErrors(**found).rate:.1%},"
         return (
             f"word error rate on unseen voices: validation {metrics['validation']['wer']:.1%} at step "
-            f"{result['best_step']}, test {metrics['test']['wer']:.1%} (characters {metrics['test']['cer']:.1%}),{real}"
-            f" {resources['train_seconds']:.0f} s, {resources['tokens_per_second']:,.0f} frames/s"
+            f"{result['best_step']}, test {metrics['test']['wer']:.1%} (characters {metrics['test']['cer']:.1%}),"
+            f"{words}{real} {resources['train_seconds']:.0f} s, {resources['tokens_per_second']:,.0f} frames/s"
         )
 
     def _base(self, run: PlannedRun) -> Base | None:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunelet.data.spoken_clips import Clips, ClipsMade, joined, read_clips, speak_clips
-from tunelet.systems.speech_encoder_data import RECORDED, SpeechData
+from tunelet.systems.speech_encoder_data import SpeechData
+from tunelet.systems.speech_encoder_recordings import RECORDED
 from tunelet.training.events import Note, Observer
 
 #: clips of each split that a forecast speaks

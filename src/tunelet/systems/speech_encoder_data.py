@@ -12,36 +12,34 @@ Example:
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tunelet.base.errors import DataError, Problem
-from tunelet.base.files import digest, sha256_file
+from tunelet.base.files import digest, sha256_bytes, sha256_file
 from tunelet.base.streams import numpy_stream
 from tunelet.data.novels import sentences
 from tunelet.data.places import ENVIRONMENT
 from tunelet.data.records import SPLITS
 from tunelet.data.speaking import drawn_manner, manner_facts
-from tunelet.data.spoken import SpokenExample, embedded_text, read_spoken
+from tunelet.data.spoken import embedded_text
 from tunelet.data.spoken_clips import Utterance
 from tunelet.data.spoken_form import spoken_form
 from tunelet.data.understanding.load import load_split
 from tunelet.data.understanding.tasks import find_task
-from tunelet.systems.speech_encoder_recipe import RecordingsSettings, SpokenTextSettings
-
-#: the split of real speech that is held out
-RECORDED = "recorded"
+from tunelet.systems.speech_encoder_recordings import Recordings, read_recordings
+from tunelet.systems.speech_encoder_settings import SpokenTextSettings
 
 
 @dataclass(frozen=True)
-class Recordings:
-    """Real speech of one index, with texts in their spoken form; the name stands for the speakers."""
+class Pool:
+    """Texts of a source as they are, and spoken forms that may not be among them."""
 
-    name: str
-    examples: tuple[SpokenExample, ...]
-    texts: tuple[str, ...]
+    texts: Sequence[str]
+    other: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class SpeechData:
         recordings: for train.
         recorded: for the split of that name, which is held out.
         absent: recordings below a folder of data that was not given.
+        pools: all texts of the sources.
         sources: texts of each source, by split.
         kind: ``embedded``, ``environment`` or ``argument``.
     """
@@ -65,10 +64,21 @@ class SpeechData:
     kind: str
     recorded: tuple[Recordings, ...] = ()
     absent: tuple[str, ...] = ()
+    pools: Mapping[str, Pool] = field(default_factory=dict, repr=False)
 
-    @property
+    def written(self) -> list[str]:
+        """Spoken forms of all texts of the sources but for what is held out, and texts of recordings to train on."""
+        held = {one.text for split in ("validation", "test") for one in self.utterances[split]}
+        held |= {text for part in self.recorded for text in part.texts}
+        found = [text for part in self.recordings for text in part.texts]
+        for pool in self.pools.values():
+            forms = map(spoken_form, pool.texts)
+            found += [text for text in forms if text and text not in held and text not in pool.other]
+        return found
+
+    @cached_property
     def sha256(self) -> str:
-        """Hash of everything that is heard: texts, manners, and the content of the recordings."""
+        """Hash of everything that is heard or read: texts, manners, and the content of the recordings."""
         said = {
             split: [[one.text, manner_facts(one.manner)] for one in part] for split, part in self.utterances.items()
         }
@@ -76,7 +86,8 @@ class SpeechData:
             [[[sha256_file(e.audio) for e in part.examples], part.texts] for part in parts]
             for parts in (self.recordings, self.recorded)
         ]
-        return digest([said, *files])
+        read = [sha256_bytes("\n".join(pool.texts).encode()) for pool in self.pools.values()]
+        return digest([said, *files, read])
 
 
 def load_speech(settings: SpokenTextSettings, data_dir: Path | None) -> SpeechData:
@@ -91,7 +102,7 @@ def load_speech(settings: SpokenTextSettings, data_dir: Path | None) -> SpeechDa
     if settings.source != "embedded" and environ.get(ENVIRONMENT):
         pools, kind = _pools(settings, environ), "environment" if data_dir is None else "argument"
     else:
-        pools, kind = {"embedded sentences": _Pool(embedded_text())}, "embedded"
+        pools, kind = {"embedded sentences": Pool(embedded_text())}, "embedded"
     dealt, sources = _dealt(_drawn(pools, settings), settings)
     voices = {"train": settings.voices.train, "validation": settings.voices.validation, "test": settings.voices.test}
     utterances = {
@@ -101,19 +112,8 @@ def load_speech(settings: SpokenTextSettings, data_dir: Path | None) -> SpeechDa
         for split, texts in dealt.items()
     }
     heard = {text for split in ("validation", "test") for text in dealt[split]}
-    recordings, recorded, absent = [], [], []
-    for one in settings.recordings:
-        place = _place(one, environ)
-        if place is not None:
-            train, test = (place / "train.jsonl", place / "test.jsonl") if place.is_dir() else (place, None)
-            recordings.append(_recordings(one, train, heard))
-            recorded += [] if test is None or not test.is_file() else [_recordings(one, test)]
-        elif kind == "embedded" and not Path(one.path).is_absolute():
-            absent.append(one.path)
-        else:
-            hint = f"relative paths start at {Path.cwd()}, then at the folder in {ENVIRONMENT}"
-            raise DataError(Problem("there are no such recordings", one.path, field="data.recordings", hint=hint))
-    return SpeechData(settings, utterances, tuple(recordings), sources, kind, tuple(recorded), tuple(absent))
+    recordings, recorded, absent = read_recordings(settings.recordings, environ, heard, needed=kind != "embedded")
+    return SpeechData(settings, utterances, recordings, sources, kind, recorded, absent, pools)
 
 
 def facts(data: SpeechData) -> dict[str, Any]:
@@ -131,17 +131,9 @@ def facts(data: SpeechData) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """Texts of a source as they are, and spoken forms that may not be among them."""
-
-    texts: Sequence[str]
-    other: frozenset[str] = frozenset()
-
-
-def _pools(settings: SpokenTextSettings, environ: Mapping[str, str]) -> dict[str, _Pool]:
+def _pools(settings: SpokenTextSettings, environ: Mapping[str, str]) -> dict[str, Pool]:
     place = Path(environ[ENVIRONMENT])
-    found: dict[str, _Pool] = {}
+    found: dict[str, Pool] = {}
     problems: list[Problem] = []
     for name in settings.tasks:
         try:
@@ -152,7 +144,7 @@ def _pools(settings: SpokenTextSettings, environ: Mapping[str, str]) -> dict[str
             continue
         other = frozenset(spoken_form(e.text) for split, part in splits.items() if split != "train" for e in part)
         if "train" in splits:
-            found[name] = _Pool([e.text for e in splits["train"]], other)
+            found[name] = Pool([e.text for e in splits["train"]], other)
         else:
             problems.append(Problem(f"task {name!r} has no train split to take texts from", field="data.tasks"))
     if settings.books and settings.novel_share:
@@ -160,13 +152,13 @@ def _pools(settings: SpokenTextSettings, environ: Mapping[str, str]) -> dict[str
         if not files:
             problems.append(Problem("holds no .txt file", place / "text" / "gutenberg", hint="data.books=0"))
         drawn = numpy_stream(settings.seed, "books").permutation(len(files))[: settings.books]
-        found["novels"] = _Pool(list(_book_sentences([files[i] for i in sorted(drawn.tolist())])))
+        found["novels"] = Pool(list(_book_sentences([files[i] for i in sorted(drawn.tolist())])))
     if problems:
         raise DataError(problems)
     return found
 
 
-def _drawn(pools: Mapping[str, _Pool], settings: SpokenTextSettings) -> dict[str, list[str]]:
+def _drawn(pools: Mapping[str, Pool], settings: SpokenTextSettings) -> dict[str, list[str]]:
     """Spoken forms of each source in an order that the seed draws, as many as may be needed; none stands twice."""
     least, most = settings.words
     wanted = settings.limit.train + settings.limit.validation + settings.limit.test
@@ -228,23 +220,3 @@ def _taken(there: Mapping[str, int], wanted: int, novel_share: float) -> dict[st
         taken[name] = min(there[name], -(-rest // (len(names) - number)))
         rest -= taken[name]
     return taken
-
-
-def _place(recordings: RecordingsSettings, environ: Mapping[str, str]) -> Path | None:
-    """The file or folder, or None."""
-    path = Path(recordings.path).expanduser()
-    if not path.exists() and not path.is_absolute() and environ.get(ENVIRONMENT):
-        path = Path(environ[ENVIRONMENT]) / path
-    return path if path.exists() else None
-
-
-def _recordings(settings: RecordingsSettings, index: Path, heard: Collection[str] = ()) -> Recordings:
-    """What is in an index, but for texts that are heard in held-out splits."""
-    if not index.is_file():
-        raise DataError(Problem("there is no such file", index, field="data.recordings"))
-    found = [(one, spoken_form(one.text or "")) for one in read_spoken(index, text=settings.text)]
-    kept = [(replace(one, speaker=settings.path), text) for one, text in found if text and text not in heard]
-    if not kept:
-        hint = f"{settings.text!r} is the key that is read; `text` in the recipe names another"
-        raise DataError(Problem("no recording in it has a text", index, field="data.recordings", hint=hint))
-    return Recordings(settings.path, tuple(one for one, _ in kept), tuple(text for _, text in kept))

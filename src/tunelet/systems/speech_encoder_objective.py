@@ -33,8 +33,8 @@ from tunelet.models.speech.masks import bands, masked, stretches
 from tunelet.models.speech.protocol import SpeechFeatures
 from tunelet.models.speech.small import SmallSpeechEncoder
 from tunelet.models.speech.soft_pieces import SoftPieces
-from tunelet.systems.speech_encoder_data import RECORDED
-from tunelet.systems.speech_encoder_recipe import AugmentationSettings
+from tunelet.systems.speech_encoder_recordings import RECORDED
+from tunelet.systems.speech_encoder_settings import AugmentationSettings
 
 #: seconds of each kind of noise, of which clips get a stretch
 _NOISE = 60

@@ -28,7 +28,8 @@ from tunelet.models.speech.small import SmallSettings, build_small
 from tunelet.models.speech.soft_pieces import SoftPieces
 from tunelet.systems.recipes import PlannedRun
 from tunelet.systems.speech_encoder_objective import HearingObjective, Learner, frames_of
-from tunelet.systems.speech_encoder_recipe import EncoderSettings, sections
+from tunelet.systems.speech_encoder_recipe import sections
+from tunelet.systems.speech_encoder_settings import EncoderSettings
 from tunelet.systems.training_run import make_loop, make_optimizer
 from tunelet.training.estimate import Estimate, estimate, pick_batches
 from tunelet.training.loop import Loop

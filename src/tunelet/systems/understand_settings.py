@@ -121,8 +121,10 @@ class UnderstandModelSettings(ModelSettings):
         description="prefix: what the model hears with: the folder of an encoder, or a recipe of `speech-encoder` "
         "that makes one; null: it reads text",
     )
-    heard_as: Literal["pieces", "characters"] = Field(
-        "pieces", description="prefix with ears: vectors of the word pieces that were heard, or of the letters' words"
+    heard_as: Literal["words", "pieces", "characters"] = Field(
+        "words",
+        description="prefix with ears, what stands in the place of the query's words: what a search with a language "
+        "model wrote, vectors of the word pieces that were heard, or what the letters' head wrote",
     )
     parts: Literal["code", "paper", "connector", "lora"] = Field(
         "code",

@@ -17,14 +17,17 @@ from transformers import PreTrainedTokenizerFast
 from tunelet.base.errors import BaseModelError, DamagedFileError, DataError
 from tunelet.data.token_cache import tokenizer_sha256
 from tunelet.data.understanding.task import UnderstandingExample
+from tunelet.models.ngram.model import NGram
 from tunelet.models.prefix.protocol import SpeechVectors
 from tunelet.models.speech.encoder_folder import LoadedEncoder, clips_of, load_encoder, save_encoder
 from tunelet.models.speech.protocol import drawing
 from tunelet.models.speech.small import SmallSettings, build_small
 from tunelet.models.speech.soft_pieces import SoftPieces
 from tunelet.models.speech.soft_words import SpokenQueries
+from tunelet.models.speech.word_search import SearchWeights, WordSearch
 
 TINY = SmallSettings(width=16, layers=1, heads=2, mels=20, kernel=5)
+SEARCH = WordSearch(NGram.build(["the cat", "the dog", "we saw it"], order=2), SearchWeights(weight=0.5))
 TABLE = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
 
 
@@ -40,7 +43,7 @@ def a_loaded(tokenizer: Any, /, **changes: Any) -> LoadedEncoder:
     with drawing(1, "pieces"):
         pieces = SoftPieces(TINY, [3, 9, 5])
     made = LoadedEncoder(build_small(TINY, seed=1).eval(), pieces.eval(), tokenizer_sha256(tokenizer), {"clips": 3})
-    return replace(made, **changes)
+    return replace(made, **{"search": SEARCH, **changes})
 
 
 def queries(folder: Path, *seconds: float) -> list[UnderstandingExample]:
@@ -53,7 +56,7 @@ def queries(folder: Path, *seconds: float) -> list[UnderstandingExample]:
     return made
 
 
-@pytest.mark.parametrize("how", ["pieces", "characters"])
+@pytest.mark.parametrize("how", ["words", "pieces", "characters"])
 def test_vectors_stand_in_the_space_of_the_words(tmp_path: Path, how: Any) -> None:
     tokenizer = letters()
     heard = SpokenQueries(a_loaded(tokenizer), TABLE, tokenizer, how=how)
@@ -68,7 +71,7 @@ def test_vectors_stand_in_the_space_of_the_words(tmp_path: Path, how: Any) -> No
     assert (vectors[0] * torch.ones(6, requires_grad=True)).sum().requires_grad
 
 
-@pytest.mark.parametrize("how", ["pieces", "characters"])
+@pytest.mark.parametrize("how", ["words", "pieces", "characters"])
 def test_hearing_together_changes_no_vector(tmp_path: Path, how: Any) -> None:
     tokenizer, asked = letters(), queries(tmp_path, 0.6, 0.2, 1.1, 0.35, 0.9)
     loaded = a_loaded(tokenizer)
@@ -121,9 +124,28 @@ def test_pieces_of_another_tokenizer_are_refused() -> None:
     SpokenQueries(a_loaded(tokenizer, pieces=None, tokenizer=""), TABLE, letters("zz"), how="characters")
 
 
-@pytest.mark.parametrize("pieces", [True, False])
-def test_a_folder_gives_the_same_encoder(tmp_path: Path, pieces: bool) -> None:
-    made = a_loaded(letters()) if pieces else a_loaded(letters(), pieces=None, tokenizer="")
+def test_words_are_those_of_the_search_and_their_embeddings_stand_in_the_prompt(tmp_path: Path) -> None:
+    tokenizer, asked = letters(), queries(tmp_path, 0.6, 1.0)
+    heard = SpokenQueries(a_loaded(tokenizer), TABLE, tokenizer, how="words")
+    written = heard.written(asked)
+    assert {word for text in written for word in text.split()} <= {*SEARCH.language.vocabulary.words}
+    for text, vectors in zip(written, heard(asked), strict=True):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"] or [tokenizer.unk_token_id]
+        assert torch.equal(vectors, TABLE[torch.tensor(ids)])
+    # letters alone are what the other ways write
+    others = [SpokenQueries(a_loaded(tokenizer), TABLE, tokenizer, how=how) for how in ("pieces", "characters")]
+    assert others[0].written(asked) == others[1].written(asked) != written
+    assert len({heard.fingerprint, *(other.fingerprint for other in others)}) == 3
+
+
+def test_an_encoder_without_a_search_is_refused_for_words() -> None:
+    with pytest.raises(BaseModelError, match="no search for words"):
+        SpokenQueries(a_loaded(letters(), search=None), TABLE, letters(), how="words")
+
+
+@pytest.mark.parametrize("changes", [{}, {"pieces": None, "tokenizer": ""}, {"search": None}])
+def test_a_folder_gives_the_same_encoder(tmp_path: Path, changes: dict[str, Any]) -> None:
+    made = a_loaded(letters(), **changes)
     save_encoder(tmp_path / "encoder", made)
     loaded = load_encoder(tmp_path / "encoder")
     assert loaded.fingerprint == made.fingerprint and loaded.facts == {"clips": 3}

@@ -1,10 +1,11 @@
 """The folder of a trained small encoder: its weights, its head over word pieces, and what is known of it.
 
-    encoder.json           sizes, the tokenizer of the pieces, facts of the training
+    encoder.json           sizes, the tokenizer of the pieces, weights of the search for words, facts of the training
     model.safetensors      weights of both, and the pieces' token ids
+    language.safetensors   the n-gram language model of the search, if there is one
     manifest.json          sha256 of each file
 
-Not here: training, vectors for a language model (`soft_words`).
+Not here: training, vectors for a language model (`soft_words`), the search (`word_search`).
 
 Example:
     >>> loaded = load_encoder(Path("out/runs/small-seed1-0123456789/encoder"))      # doctest: +SKIP
@@ -33,12 +34,14 @@ from tunelet.data.audio import RATE, read_audio
 from tunelet.data.noise import Samples
 from tunelet.data.understanding.task import UnderstandingExample
 from tunelet.models.evaluating import evaluating
+from tunelet.models.ngram.model import NGram
 from tunelet.models.speech.fbank import FRAME
 from tunelet.models.speech.protocol import SpeechFeatures, weights_digest
 from tunelet.models.speech.small import SmallSettings, SmallSpeechEncoder
 from tunelet.models.speech.soft_pieces import SoftPieces
+from tunelet.models.speech.word_search import SearchWeights, WordSearch
 
-NAME, WEIGHTS = "encoder.json", "model.safetensors"
+NAME, WEIGHTS, LANGUAGE = "encoder.json", "model.safetensors", "language.safetensors"
 _FORMAT = 1
 #: seconds of a batch that is heard together, padding included
 _BATCH = 60.0
@@ -54,6 +57,7 @@ class LoadedEncoder:
         tokenizer: sha256 of the tokenizer that the pieces are of; "" without them.
         facts: of its training.
         folder: where it was read from, or None.
+        search: for words with a language model, or None.
     """
 
     encoder: SmallSpeechEncoder
@@ -61,26 +65,35 @@ class LoadedEncoder:
     tokenizer: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    search: WordSearch | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Hex sha256 of what it computes."""
         said = {"encoder": self.encoder.fingerprint(), "tokenizer": self.tokenizer}
+        if self.search is not None:
+            said["search"] = self.search.fingerprint
         return weights_digest(self.pieces if self.pieces is not None else torch.nn.Module(), said)
 
     def transcribe(self, examples: Sequence[UnderstandingExample]) -> list[str]:
-        """What the head over characters hears in each example's sound, perhaps nothing.
+        """What is heard in each example's sound, perhaps nothing: the words of the search, if it has one.
 
         Raises:
             DataError: an example has no sound, or it cannot be read.
+            MissingExtraError: the library of the search is not installed.
         """
         texts = [""] * len(examples)
         for rows, heard in self.heard(examples):
-            with evaluating(self.encoder):
-                found = self.encoder.transcribe(heard)
-            for row, text in zip(rows, found, strict=True):
-                texts[row] = " ".join(text.split())
+            for row, text in zip(rows, self.written(heard), strict=True):
+                texts[row] = text
         return texts
+
+    def written(self, heard: SpeechFeatures) -> list[str]:
+        """The same for frames of the encoder."""
+        with evaluating(self.encoder):
+            if self.search is not None:
+                return self.search.texts(self.encoder.character_scores(heard))
+            return [" ".join(text.split()) for text in self.encoder.transcribe(heard)]
 
     def heard(self, examples: Sequence[UnderstandingExample]) -> Iterator[tuple[list[int], SpeechFeatures]]:
         """Places of some examples and the encoder's frames of them, until all are done; in evaluation mode."""
@@ -103,6 +116,7 @@ def save_encoder(folder: Path, loaded: LoadedEncoder) -> None:
         "format": _FORMAT,
         "settings": dataclasses.asdict(loaded.encoder.settings),
         "pieces": None,
+        "search": None if loaded.search is None else dataclasses.asdict(loaded.search.weights),
         "facts": dict(loaded.facts),
     }
     if loaded.pieces is not None:
@@ -110,6 +124,8 @@ def save_encoder(folder: Path, loaded: LoadedEncoder) -> None:
         stated["pieces"] = {"layers": len(loaded.pieces.layers), "tokenizer": loaded.tokenizer}
     with publish_folder(folder) as part:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part / WEIGHTS)
+        if loaded.search is not None:
+            loaded.search.language.save(part / LANGUAGE)
         write_json(part / NAME, stated)
 
 
@@ -139,9 +155,12 @@ def load_encoder(folder: Path) -> LoadedEncoder:
             pieces.eval()
         encoder.load_state_dict(_below(tensors, "encoder."))
         tokenizer = stated["pieces"]["tokenizer"] if stated["pieces"] else ""
+        search = None
+        if stated.get("search") is not None:  # folders of before there was a search have no such key
+            search = WordSearch(NGram.load(folder / LANGUAGE), SearchWeights(**stated["search"]))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(Problem(f"is not a speech encoder of ours: {error}", folder / NAME)) from None
-    return LoadedEncoder(encoder.eval(), pieces, tokenizer, stated["facts"], folder)
+    return LoadedEncoder(encoder.eval(), pieces, tokenizer, stated["facts"], folder, search)
 
 
 def clips_of(examples: Sequence[UnderstandingExample]) -> list[Samples]:

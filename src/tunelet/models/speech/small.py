@@ -18,7 +18,9 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -146,6 +148,11 @@ class SmallSpeechEncoder(nn.Module):
             kept = [s for s, last in zip(symbols[:frames], [0, *symbols], strict=False) if s and s != last]
             texts.append("".join(CHARACTERS[symbol - 1] for symbol in kept))
         return tuple(texts)
+
+    def character_scores(self, heard: SpeechFeatures) -> list[NDArray[np.float32]]:
+        """(F_i, 29) natural log probabilities of each clip: the blank, then `CHARACTERS`."""
+        scores = self.characters(heard.features).float().log_softmax(-1).cpu().numpy()
+        return [clip[:frames] for clip, frames in zip(scores, heard.lengths.tolist(), strict=True)]
 
     @staticmethod
     def symbols(text: str, row: int = 0) -> list[int]:

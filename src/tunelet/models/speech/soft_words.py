@@ -1,8 +1,11 @@
 """Spoken queries as vectors in the space of a language model's word embeddings, in the place of the query's words.
 
+    words        what a search with a language model writes (`word_search`), tokenised: the fewest errors
     pieces       expected word embeddings under the encoder's head over word pieces (`soft_pieces`): about one vector a
                  piece, close to what the text would give, and a mixture where the encoder is in doubt
-    characters   what the head over characters writes, tokenised: a cascade in one step; any language model, no doubt
+    characters   what the head over characters writes, tokenised
+
+Words and characters are a cascade in one step: any language model, and no doubt is told.
 
 Nothing here trains. What was heard is kept in memory, and on disk by the hash of the sound file and the fingerprint of
 all that computes. Not here: prompts (`data.understanding.prompt`), the language model (`models.prefix`).
@@ -16,6 +19,7 @@ Example:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +37,7 @@ from tunelet.models.speech.encoder_folder import LoadedEncoder
 from tunelet.models.speech.features_cache import read_frames, write_frames
 from tunelet.models.speech.protocol import SpeechFeatures
 
-How = Literal["pieces", "characters"]
+How = Literal["words", "pieces", "characters"]
 # To be raised when the same sound would give other vectors.
 _VERSION = 1
 #: a file and the part of it
@@ -51,7 +55,8 @@ class SpokenQueries:
         how: see the top of the file.
 
     Raises:
-        BaseModelError: `how` is "pieces", and the encoder has no such head, or one for another tokenizer.
+        BaseModelError: `how` is "pieces", and the encoder has no such head, or one for another tokenizer; or it is
+            "words", and the encoder has no search.
     """
 
     def __init__(
@@ -63,12 +68,17 @@ class SpokenQueries:
         cache: Path | None = None,
         how: How = "pieces",
     ) -> None:
+        # without words there is no search, so that letters are what is written
+        loaded = loaded if how == "words" else dataclasses.replace(loaded, search=None)
         self.loaded, self.how, self.cache = loaded, how, cache
         self._tokenizer = tokenizer
         self._embeddings = embeddings.detach().float().cpu().clone()
         self._known: dict[_Sound, Tensor] = {}
         if how == "pieces":
             self._check_pieces()
+        if how == "words" and loaded.search is None:
+            hint = "train one with `search.order` above 0, or take how='pieces'"
+            raise BaseModelError(Problem("this encoder has no search for words", loaded.folder, hint=hint))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -103,18 +113,12 @@ class SpokenQueries:
         return [self._known[query.audio, query.seconds] for query in queries if query.audio is not None]
 
     def written(self, queries: Sequence[UnderstandingExample]) -> list[str]:
-        """What the head over characters writes of each query.
+        """What is heard of each query, written down: by the search for words, else by the head over characters.
 
         Raises:
             DataError: a query has no sound, or it cannot be read.
         """
-        found = [""] * len(queries)
-        for rows, heard in self.loaded.heard(queries):
-            with evaluating(self.loaded.encoder):
-                texts = self.loaded.encoder.transcribe(heard)
-            for row, text in zip(rows, texts, strict=True):
-                found[row] = text
-        return found
+        return self.loaded.transcribe(queries)
 
     def _vectors(self, heard: SpeechFeatures) -> list[Tensor]:
         pieces = self.loaded.pieces
@@ -125,8 +129,7 @@ class SpokenQueries:
                 found = pieces.vectors(heard, table)
             return [vectors.cpu().clone() for vectors in found]
         nothing = self._tokenizer.unk_token_id or 0
-        with evaluating(self.loaded.encoder):
-            texts = self.loaded.encoder.transcribe(heard)
+        texts = self.loaded.written(heard)
         ids = [self._tokenizer(text, add_special_tokens=False)["input_ids"] or [nothing] for text in texts]
         return [self._embeddings[torch.tensor(row)] for row in ids]
 
