@@ -144,6 +144,30 @@ def test_a_batch_is_drawn_from_seed_and_clips_alone(tmp_path: Path) -> None:
     assert not torch.equal(first["waveforms"], other["waveforms"])
     clean = replace(objective, augmentation=AugmentationSettings(noise=0.0)).batch(rows)["waveforms"]
     np.testing.assert_array_equal(clean[0, : int(first["lengths"][0])], objective.clips["train"].samples(3))
+    widest = np.exp(AugmentationSettings().warp)
+    assert first["warps"].shape == (2,) and bool(((first["warps"] < widest) & (first["warps"] > 1 / widest)).all())
+
+
+def test_other_vocal_tracts_are_heard_in_training_alone(tmp_path: Path) -> None:
+    recipe, objective = toy_objective(tmp_path)
+    learner = build_learner(recipe.runs[0], objective).eval()
+    still = replace(objective, augmentation=objective.augmentation.model_copy(update={"warp": 0.0}))
+    batch = objective.batch(np.array([3, 1]))
+    assert float(objective.loss(learner, batch)) != float(still.loss(learner, batch))
+    assert objective.score(learner, "validation").loss == still.score(learner, "validation").loss
+
+
+def test_recordings_may_be_heard_more_often(tmp_path: Path) -> None:
+    place = recordings(tmp_path / "real")
+    sizes = []
+    for times in (1, 3):
+        change = f"data.recordings=[{{path: {place}, text: label, times: {times}}}]"
+        _, objective = toy_objective(tmp_path / "cache", change)
+        train = objective.clips["train"]
+        sizes.append(len(train))
+        assert train.texts[-2:] == ("two", "six") and len(objective.clips["recorded"]) == 1
+    assert sizes[1] - sizes[0] == 2 * 2
+    np.testing.assert_array_equal(train.samples(len(train) - 1), train.samples(len(train) - 3))
 
 
 def test_clips_that_are_too_short_for_their_text_are_left_out() -> None:
@@ -175,7 +199,11 @@ def test_a_run_trains_scores_and_reports(tmp_path: Path) -> None:
     found = scores["searched"]
     assert found["hits"] + found["substitutions"] + found["deletions"] == sum(counts.values()) - counts["insertions"]
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "Errors by voice" in page and "Validation word error rate" in page and "chosen on validation) that has read" in page
+    assert (
+        "Errors by voice" in page
+        and "Validation word error rate" in page
+        and "chosen on validation) that has read" in page
+    )
     said = Tones.said
     assert run_recipe(toy_recipe(), out=tmp_path / "out") == folder and Tones.said == said
 

@@ -107,7 +107,7 @@ class Context(Alone):
         encoder = sections(run)[0]
         clips = {split: sample(self.data, split, self.cache) for split in SPLITS}
         clips = {split: part.only(fitting(part, encoder)) for split, part in clips.items()}
-        recorded = sum(len(part.examples) for part in self.data.recordings)
+        recorded = sum(part.times * len(part.examples) for part in self.data.recordings)
         return forecast(run, objective_of(run, clips, self._base(run)), len(self.data.utterances["train"]) + recorded)
 
     def execute(

@@ -29,6 +29,7 @@ def spoken(
     read = [read_clips(part.examples, part.texts, cache, interrupted=interrupted) for part in parts]
     if split == RECORDED:
         return joined(read)
+    read = [clips.only([*range(len(clips))] * part.times) for clips, part in zip(read, parts, strict=True)]
     told = [0]
 
     def tell(event: ClipsMade) -> None:

@@ -83,7 +83,7 @@ class SpeechData:
             split: [[one.text, manner_facts(one.manner)] for one in part] for split, part in self.utterances.items()
         }
         files = [
-            [[[sha256_file(e.audio) for e in part.examples], part.texts] for part in parts]
+            [[[sha256_file(e.audio) for e in part.examples], part.texts, part.times] for part in parts]
             for parts in (self.recordings, self.recorded)
         ]
         read = [sha256_bytes("\n".join(pool.texts).encode()) for pool in self.pools.values()]

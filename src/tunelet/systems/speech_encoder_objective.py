@@ -1,7 +1,8 @@
 """Loss and scores of a speech encoder, as the loop wants them: CTC over characters, and over word pieces beside it.
 
-What is drawn for a batch (noise, masks) is a function of (seed, the clips in it), so a run that goes on hears what it
-would have heard. Held-out clips have noise of a fixed draw. Not here: which clips (`speech_encoder_data`), the steps.
+What is drawn for a batch (noise, vocal tracts, masks) is a function of (seed, the clips in it), so a run that goes on
+hears what it would have heard. Held-out clips have noise of a fixed draw. Not here: which clips
+(`speech_encoder_data`), the steps.
 
 Example:
     >>> objective.loss(model, objective.batch(np.array([0, 1]))).backward()         # doctest: +SKIP
@@ -33,6 +34,7 @@ from tunelet.models.speech.masks import bands, masked, stretches
 from tunelet.models.speech.protocol import SpeechFeatures
 from tunelet.models.speech.small import SmallSpeechEncoder
 from tunelet.models.speech.soft_pieces import SoftPieces
+from tunelet.models.speech.warping import warped
 from tunelet.systems.speech_encoder_recordings import RECORDED
 from tunelet.systems.speech_encoder_settings import AugmentationSettings
 
@@ -120,11 +122,13 @@ class HearingObjective:
         widths = np.maximum(1, np.minimum(wishes.time_width, frames // 10)).repeat(wishes.time_masks, 1)
         times = stretches(widths, frames, stream)
         mels = bands(len(indices), wishes.mel_masks, wishes.mel_width, stream)
-        return {**made, "rows": torch.from_numpy(np.asarray(indices)), "times": times, "mels": mels}
+        warps = torch.from_numpy(np.exp(wishes.warp * stream.uniform(-1.0, 1.0, len(indices))))
+        return {**made, "rows": torch.from_numpy(np.asarray(indices)), "times": times, "mels": mels, "warps": warps}
 
     def loss(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
         """CTC loss of the characters, and `weight` times that of the pieces."""
         energies, frames = model.encoder.energies(batch["waveforms"], batch["lengths"])
+        energies = warped(energies, batch["warps"]) if self.augmentation.warp else energies
         heard = model.encoder.encode(masked(energies, batch["times"], batch["mels"]), frames)
         return self._loss(model, heard, "train", batch["rows"].tolist())
 

@@ -25,11 +25,19 @@ RECORDED = "recorded"
 
 @dataclass(frozen=True)
 class Recordings:
-    """Real speech of one index, with texts in their spoken form; the name stands for the speakers."""
+    """Real speech of one index.
+
+    Attributes:
+        name: stands for the speakers.
+        examples: the recordings.
+        texts: their spoken forms.
+        times: how often an epoch hears each.
+    """
 
     name: str
     examples: tuple[SpokenExample, ...]
     texts: tuple[str, ...]
+    times: int = 1
 
 
 def read_recordings(
@@ -77,4 +85,5 @@ def _recordings(settings: RecordingsSettings, index: Path, heard: Collection[str
     if not kept:
         hint = f"{settings.text!r} is the key that is read; `text` in the recipe names another"
         raise DataError(Problem("no recording in it has a text", index, field="data.recordings", hint=hint))
-    return Recordings(settings.path, tuple(one for one, _ in kept), tuple(text for _, text in kept))
+    examples, texts = (tuple(part) for part in zip(*kept, strict=True))
+    return Recordings(settings.path, examples, texts, settings.times)

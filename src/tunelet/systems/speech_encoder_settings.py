@@ -49,6 +49,7 @@ class RecordingsSettings(Settings):
         "`test.jsonl`, of which word errors are told; relative paths start here, then at the folder of TUNELET_DATA",
     )
     text: str = Field("text", min_length=1, description="key of what was said")
+    times: int = Field(1, ge=1, description="how often an epoch hears each, with other noise every time")
 
 
 class SpokenTextSettings(Settings):
@@ -147,6 +148,9 @@ class AugmentationSettings(Settings):
 
     noise: float = Field(0.7, ge=0, le=1, description="share of the clips with noise")
     snr_db: tuple[float, float] = Field((8.0, 40.0), description="power of speech to noise, decibels, drawn evenly")
+    warp: float = Field(
+        0.15, ge=0, le=0.5, description="widest stretch of the frequencies, as a logarithm: other vocal tracts; 0: none"
+    )
     time_masks: int = Field(2, ge=0, description="stretches of frames that are set to the mean")
     time_width: int = Field(20, ge=1, description="longest of them, in frames of 10 ms, at most a tenth of the clip")
     mel_masks: int = Field(2, ge=0, description="bands of bins that are set to the mean")

@@ -23,7 +23,9 @@ from tunelet.models.speech.protocol import RATE
 #: Samples of a frame, and from one to the next.
 FRAME, HOP = RATE * 25 // 1000, RATE * 10 // 1000
 _FFT = 512
-_EMPHASIS, _LOWEST, _FLOOR = 0.97, 20.0, 1.1920928955078125e-07
+_EMPHASIS, _FLOOR = 0.97, 1.1920928955078125e-07
+#: Hertz where the lowest triangle begins.
+LOWEST = 20.0
 
 
 class KaldiFbank(nn.Module):
@@ -63,7 +65,7 @@ def _mel(hertz: Tensor) -> Tensor:
 
 def _triangles(bins: int) -> Tensor:
     """(256, bins) weights of the spectrum's bins in each triangle."""
-    low = 1127.0 * math.log1p(_LOWEST / 700.0)
+    low = 1127.0 * math.log1p(LOWEST / 700.0)
     high = 1127.0 * math.log1p(RATE / 2 / 700.0)
     corners = low + (high - low) / (bins + 1) * torch.arange(bins + 2, dtype=torch.float64)
     place = _mel(torch.arange(_FFT // 2, dtype=torch.float64) * RATE / _FFT)[:, None]
