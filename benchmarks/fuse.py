@@ -4,7 +4,8 @@
 PEFT's mixed batch, one pass over repeated texts. ``grouped_vs_merged_models``: a merged model for each adapter, which
 takes the memory of K + 1 models. Batches of 32 texts of exactly 32 tokens, LoRA of rank 8 on query, key and value;
 ``_linear``: on all linear layers; ``_texts``: real texts cut at 32 tokens and padded to the longest of the batch, as a
-loader gives them. Tokenising is outside; vectors are compared. Not here: how a side computes (`common.fuse_jobs`).
+loader gives them; ``_one``: such texts one at a time, as questions come to a server. Tokenising is outside; vectors are
+compared. Not here: how a side computes (`common.fuse_jobs`).
 
 Example:
     $ tunelet bench fuse --quick
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,29 @@ from .common.processes import Worker, Workers, alternate
 from .common.summary import ratio, result, speed
 
 LINEAR = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
-#: suffix of the ratios -> modules with an update, and whether texts have their own length
-VARIANTS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "": (("query", "key", "value"), False),
-    "_linear": (LINEAR, False),
-    "_texts": (("query", "key", "value"), True),
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What the sides are given.
+
+    Attributes:
+        targets: modules with an update.
+        own_length: whether texts have their own length.
+        alone: whether each text is a batch of its own.
+    """
+
+    targets: tuple[str, ...] = ("query", "key", "value")
+    own_length: bool = False
+    alone: bool = False
+
+
+#: by the suffix of its ratios
+VARIANTS = {
+    "": Variant(),
+    "_linear": Variant(LINEAR),
+    "_texts": Variant(own_length=True),
+    "_one": Variant(own_length=True, alone=True),
 }
 #: largest difference of a number of a vector that the sides may show
 TOLERANCE = 1e-4
@@ -45,7 +64,7 @@ class Plan:
 
     Attributes:
         variants: keys of `VARIANTS`.
-        batches: in a block.
+        batches: in a block; four times as many where each is one text.
         rounds: alternations.
         size, length: texts in a batch, and tokens of a text, or at which it is cut.
         experts: K.
@@ -59,7 +78,7 @@ class Plan:
     experts: int = 6
 
 
-QUICK = Plan(variants=("", "_texts"), batches=3, rounds=3)
+QUICK = Plan(variants=("", "_texts", "_one"), batches=3, rounds=3)
 
 
 def measure(*, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -74,11 +93,14 @@ def compare(base: str, data_dir: Path | None, plan: Plan, tell: Callable[[str], 
     ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for suffix in plan.variants:
-            targets, own_length = VARIANTS[suffix]
+            variant = VARIANTS[suffix]
+            here = replace(plan, size=1, batches=4 * plan.batches) if variant.alone else plan
             path = Path(folder) / f"batches{suffix}.json"
-            path.write_text(json.dumps(make_batches(base, texts, plan, own_length=own_length)), encoding="utf-8")
-            how = Fusing(base=base, batches=path, experts=plan.experts, targets=targets)
-            found = _measured(how, plan, tell)
+            path.write_text(
+                json.dumps(make_batches(base, texts, here, own_length=variant.own_length)), encoding="utf-8"
+            )
+            how = Fusing(base=base, batches=path, experts=plan.experts, targets=variant.targets)
+            found = _measured(how, here, tell)
             figures[suffix.removeprefix("_") or "full"] = found
             for side in SIDES:
                 if side != "ours":

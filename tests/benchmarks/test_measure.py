@@ -157,12 +157,12 @@ def test_rescore(side: Any) -> None:
 @pytest.mark.slow
 def test_fuse(side: Any) -> None:
     fuse = load("fuse")
-    plan = fuse.Plan(variants=("", "_texts"), batches=2, rounds=2, size=4, length=12, experts=2)
+    plan = fuse.Plan(variants=("", "_texts", "_one"), batches=2, rounds=2, size=4, length=12, experts=2)
     found = fuse.compare(side.base, side.data_dir, plan, told)
     check_shape("fuse", found)
     peers = ("set_adapter", "adapter_names", "merged_models")
     assert set(found["ratios"]) == {f"grouped_vs_{peer}{suffix}" for peer in peers for suffix in plan.variants}
-    for suffix, key in (("", "full"), ("_texts", "texts")):
+    for suffix, key in (("", "full"), ("_texts", "texts"), ("_one", "one")):  # eight texts each
         figures = found["figures"][key]
         for peer in peers:
             rate = median_rate(figures["ours"]["blocks"], "texts") / median_rate(figures[peer]["blocks"], "texts")
