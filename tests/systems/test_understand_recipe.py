@@ -154,7 +154,7 @@ def test_every_way_varies_one_thing_alone() -> None:
 
 
 def test_ways_of_answering_are_those_of_models_that_write() -> None:
-    from tunelet.systems.understand_models import asking_of  # torch; the rest of this file needs none
+    from tunelet.systems.understand_opened import asking_of  # torch; the rest of this file needs none
     from tunelet.systems.understand_ways import Way
 
     for answers, kind, calibrated in (

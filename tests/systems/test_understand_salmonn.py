@@ -19,7 +19,8 @@ from tunelet.base.errors import AdapterError, BaseModelError
 from tunelet.data.understanding.tasks import find_task
 from tunelet.systems import load_recipe, run_recipe
 from tunelet.systems.understand_folder import ToldTask, load
-from tunelet.systems.understand_models import KINDS, Wanted
+from tunelet.systems.understand_models import KINDS
+from tunelet.systems.understand_opened import Wanted
 from tunelet.systems.understand_settings import UnderstandModelSettings
 from tunelet.tuning.settings import TuningSettings
 

@@ -29,7 +29,8 @@ from tunelet.systems.settling import settled
 from tunelet.systems.understand_data import UnderstandData
 from tunelet.systems.understand_evaluation import Asker, Shown, asked_in
 from tunelet.systems.understand_material import Material
-from tunelet.systems.understand_models import KINDS, Opened, Wanted
+from tunelet.systems.understand_models import KINDS
+from tunelet.systems.understand_opened import Opened, Wanted
 from tunelet.systems.understand_recipe import sections
 from tunelet.systems.understand_settings import CONTROLS
 from tunelet.systems.understand_start import start_key

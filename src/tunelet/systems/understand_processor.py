@@ -23,7 +23,7 @@ from tunelet.models.in_context.audio_language import (
     processor_digest,
 )
 from tunelet.models.in_context.processor import ProcessorModel
-from tunelet.systems.understand_models import Opened, Wanted, ask_in_context, base_settings
+from tunelet.systems.understand_opened import Opened, Wanted, ask_in_context, base_settings
 from tunelet.systems.understand_settings import UnderstandModelSettings
 from tunelet.tuning.methods import prepare
 from tunelet.tuning.own_modules import checkpoint_layers

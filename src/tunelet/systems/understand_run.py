@@ -28,7 +28,8 @@ from tunelet.systems.understand_data import UnderstandData
 from tunelet.systems.understand_ears import ears_folder
 from tunelet.systems.understand_evaluation import Asker, answer_row, asked_in
 from tunelet.systems.understand_material import Material
-from tunelet.systems.understand_models import KINDS, Opened, Wanted
+from tunelet.systems.understand_models import KINDS
+from tunelet.systems.understand_opened import Opened, Wanted
 from tunelet.systems.understand_recipe import Sections
 from tunelet.systems.understand_started import Started
 from tunelet.systems.understand_tuning import Ready, make_ready
@@ -144,17 +145,8 @@ class Work:
             settings = {key: section.model_dump(mode="json") for key, section in self.run.settings.items()}
             trackers = open_trackers(chosen.training.trackers, self.run.name, settings, self.folder)
             closing.callback(trackers.finish)
-            ready = make_ready(
-                opened,
-                self.source,
-                self.material,
-                chosen,
-                self.run.seed,
-                self.folder,
-                self.hash,
-                trackers=[trackers],
-                interrupted=self.interrupted,
-            )
+            given = opened, self.source, self.material, chosen, self.run.seed, self.folder, self.hash
+            ready = make_ready(*given, trackers=[trackers], interrupted=self.interrupted)
             loop = ready.loop
             table = trainable_table(ready.tuned.model)
             write_json(self.folder / "trainable.json", table.to_json())

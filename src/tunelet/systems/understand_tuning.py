@@ -21,8 +21,8 @@ from tunelet.data.understanding.regimes import LabelNames
 from tunelet.systems.training_run import make_optimizer
 from tunelet.systems.understand_batches import TuningBatches
 from tunelet.systems.understand_material import Material
-from tunelet.systems.understand_models import Opened
 from tunelet.systems.understand_objective import PromptObjective
+from tunelet.systems.understand_opened import Opened
 from tunelet.systems.understand_recipe import Sections
 from tunelet.training.loop import Loop
 from tunelet.training.resources import ResourceMeter
