@@ -14,7 +14,7 @@ import torch
 
 from toy import toy_base
 from toy_voices import Tones
-from tunelet.base.errors import BaseModelError, DataError, RecipeError
+from tunelet.base.errors import BaseModelError, DataError, MissingExtraError, RecipeError
 from tunelet.data import spoken_clips
 from tunelet.data.speaking import Manner
 from tunelet.data.spoken_clips import Clips
@@ -25,7 +25,7 @@ from tunelet.models.speech.encoder_folder import load_encoder
 from tunelet.models.speech.soft_words import SpokenQueries
 from tunelet.models.speech.word_search import SearchWeights, WordSearch
 from tunelet.report.result_schema import model_of, validate_as
-from tunelet.systems import check_recipe, load_recipe, run_recipe, speech_encoder_clips
+from tunelet.systems import check_recipe, load_recipe, run_recipe, speech_encoder_clips, speech_encoder_recipe
 from tunelet.systems.recipes import LoadedRecipe
 from tunelet.systems.speech_encoder import encoder_stage, prepare
 from tunelet.systems.speech_encoder_alignment import Sentences
@@ -214,6 +214,13 @@ def test_a_recipe_may_do_without_a_search(tmp_path: Path) -> None:
     assert run["search"] is None and run["metrics"]["test"]["searched"] is None
     assert load_encoder(folder / run["folder"] / "encoder").search is None
     assert "chosen on validation) that has read" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_the_library_of_the_search_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech_encoder_recipe, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="offline"):
+        load_data(toy_recipe(), None)
+    assert load_data(toy_recipe("search.order=0"), None) is not None
 
 
 def test_the_language_model_reads_nothing_that_is_held_out(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ Example:
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from pydantic import model_validator
 
+from tunelet.base.errors import MissingExtraError
 from tunelet.base.settings import Field, Settings
 from tunelet.base.yaml_lines import Tree
 from tunelet.systems import points
@@ -96,6 +98,9 @@ def load_data(recipe: LoadedRecipe, data_dir: Any) -> Any:
     from tunelet.training.tracking import require_trackers
 
     require_trackers([name for run in recipe.runs for name in sections(run)[3].trackers])
+    if any(search_settings(run).order for run in recipe.runs) and find_spec("flashlight") is None:
+        # the search comes last: hours of training would be lost on this
+        raise MissingExtraError("offline", "searching for words with a language model (or take search.order=0)")
     if not isinstance(recipe.data, SpokenTextSettings):
         raise TypeError(f"expected SpokenTextSettings, found {type(recipe.data).__name__}")
     return load_speech(recipe.data, data_dir)

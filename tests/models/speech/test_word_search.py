@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tunelet.base.errors import InputError, MissingExtraError
 from tunelet.models.ngram.model import NGram
+from tunelet.models.speech import word_search
 from tunelet.models.speech.small import CHARACTERS
 from tunelet.models.speech.word_search import SearchWeights, WordSearch
 
@@ -73,7 +72,7 @@ def test_weighing_shares_what_was_loaded_and_is_told_apart() -> None:
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "flashlight.lib.text", None)
+    monkeypatch.setattr(word_search, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="offline"):
         WordSearch(LANGUAGE, SearchWeights()).texts([scores("a")])
 

@@ -36,6 +36,7 @@ from tunelet.models.evaluating import evaluating
 from tunelet.models.speech.encoder_folder import LoadedEncoder
 from tunelet.models.speech.features_cache import read_frames, write_frames
 from tunelet.models.speech.protocol import SpeechFeatures
+from tunelet.models.speech.word_search import require_search
 
 How = Literal["words", "pieces", "characters"]
 # To be raised when the same sound would give other vectors.
@@ -57,6 +58,7 @@ class SpokenQueries:
     Raises:
         BaseModelError: `how` is "pieces", and the encoder has no such head, or one for another tokenizer; or it is
             "words", and the encoder has no search.
+        MissingExtraError: the library of the search is not installed.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class SpokenQueries:
         if how == "words" and loaded.search is None:
             hint = "train one with `search.order` above 0, or take how='pieces'"
             raise BaseModelError(Problem("this encoder has no search for words", loaded.folder, hint=hint))
+        if how == "words":
+            require_search()
 
     @cached_property
     def fingerprint(self) -> str:

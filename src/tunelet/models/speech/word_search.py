@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ from tunelet.models.speech.small import CHARACTERS
 _BLANK, _SPACE = 0, 1 + CHARACTERS.index(" ")
 #: log probability of what the frame behind the end is not: it is a space, which ends the last word
 _UNLIKELY = -30.0
+
+
+def require_search() -> None:
+    """Say what is missing, before work is lost.
+
+    Raises:
+        MissingExtraError: the library of the search is not installed.
+    """
+    if find_spec("flashlight") is None:
+        raise MissingExtraError("offline", "searching for words with a language model")
 
 
 @dataclass(frozen=True)
@@ -130,11 +141,10 @@ class WordSearch:
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any]:
         """The library, its language model, and the tree of all words' spellings."""
-        try:
-            from flashlight.lib.text import decoder, dictionary
-            from flashlight.lib.text.decoder import kenlm
-        except ImportError:
-            raise MissingExtraError("offline", "searching for words with a language model") from None
+        require_search()
+        from flashlight.lib.text import decoder, dictionary
+        from flashlight.lib.text.decoder import kenlm
+
         words = self.language.vocabulary.words
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "language.arpa"
