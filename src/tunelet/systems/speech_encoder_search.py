@@ -1,6 +1,7 @@
 """The search for words of a speech encoder: its language model, and its weights, which validation chooses.
 
-The language model is built from more text than is spoken: all of the sources, but for what is held out. Not here: the
+The language model is built from more text than is spoken: all of the sources, but for what is held out; the words of a
+dictionary stand in it once, so that a name which no text holds may be heard. Not here: the
 search itself (`models.speech.word_search`), how texts are drawn (`speech_encoder_data`).
 
 Example:
@@ -20,9 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunelet.base.files import digest
+from tunelet.data.homophone_sources import installed
+from tunelet.data.homophones import load_pronunciations
 from tunelet.evaluation.transcripts import WordErrors, word_errors
 from tunelet.models.evaluating import evaluating
 from tunelet.models.ngram.model import NGram
+from tunelet.models.speech.small import CHARACTERS
 from tunelet.models.speech.word_search import SearchWeights, WordSearch
 from tunelet.systems.speech_encoder_data import SpeechData
 from tunelet.systems.speech_encoder_objective import HearingObjective, Learner, batches_of, padded
@@ -85,15 +89,24 @@ def letters(objective: HearingObjective, learner: Learner, split: str) -> list[N
 
 
 def _language(settings: WordSearchSettings, data: SpeechData, cache: Path, observer: Observer) -> NGram:
-    key = digest([_VERSION, data.sha256, settings.order, settings.minimum_count, list(settings.prune)])
+    said = settings.model_dump(include={"order", "minimum_count", "prune", "dictionary"}, mode="json")
+    key = digest([_VERSION, data.sha256, said, None if settings.dictionary is None else installed()])
     path = cache / f"language-{key[:16]}.safetensors"
     if not path.is_file():
-        texts = data.written()
+        texts = [*data.written(), *_words(settings)]
         observer(Note(f"a language model of {settings.order} words from {len(texts):,} texts"))
         cache.mkdir(parents=True, exist_ok=True)
         prune = settings.prune[: settings.order]
         NGram.build(texts, settings.order, minimum_count=settings.minimum_count, prune=prune).save(path)
     return NGram.load(path)
+
+
+def _words(settings: WordSearchSettings) -> list[str]:
+    """Words of the dictionary, as often as a word must stand in the texts: as texts of one word."""
+    if settings.dictionary is None:
+        return []
+    known = {*CHARACTERS} - {" "}
+    return sorted(word for word in load_pronunciations(None) if known.issuperset(word)) * settings.minimum_count
 
 
 def _errors(texts: Sequence[str], said: Sequence[str]) -> WordErrors:

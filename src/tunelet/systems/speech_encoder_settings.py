@@ -124,7 +124,10 @@ class WordSearchSettings(Settings):
     """The search for words over the characters' scores, with an n-gram language model of the sources' texts."""
 
     order: int = Field(3, ge=0, description="words of the language model's longest n-gram, 2 or more; 0: no search")
-    minimum_count: int = Field(2, ge=1, description="how often a word must stand in the texts to be known")
+    minimum_count: int = Field(1, ge=1, description="how often a word must stand in the texts to be known")
+    dictionary: Literal["cmudict"] | None = Field(
+        "cmudict", description="words that are known beside those of the texts; null: none"
+    )
     prune: tuple[int, ...] = Field(
         (0, 1, 1), description="for each length, n-grams that occur at most so often are left out; it begins with 0"
     )
