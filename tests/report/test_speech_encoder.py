@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tunelet.base.errors import InputError
+from tunelet.report.content import Report
 from tunelet.report.page import build_report
 from tunelet.report.speech_encoder import make
 
@@ -75,6 +76,29 @@ def a_result(folder: Path, runs: list[dict[str, Any]], **changes: Any) -> Path:
     return folder
 
 
+def best(report: Report) -> dict[str, str]:
+    """Cells of the best run by the titles of their columns."""
+    cells: dict[str, str] = {}
+    for table in report.sections[0].tables:
+        cells |= zip((column.label for column in table.columns), table.rows[0].cells, strict=True)
+    return cells
+
+
+def test_errors_of_a_search_stand_beside_those_without(tmp_path: Path) -> None:
+    run = a_run("small", 20)
+    for split, wrong in (("validation", 8), ("test", 10), ("recorded", 60)):
+        found = {"hits": 100 - wrong, "substitutions": wrong, "deletions": 0, "insertions": 0}
+        run["metrics"][split] = {**run["metrics"][split], "searched": found}
+    run["search"] = {"weight": 0.75, "word_score": 1.0, "beam": 100}
+    report = make(a_result(tmp_path, [run]))
+    assert report.headline is not None and report.headline.accuracy == "10.0"
+    assert "20.0 % without a language model" in report.headline.interval
+    first = best(report)
+    assert (first["test WER %"], first["searched, test %"], first["searched, recorded %"]) == ("20.0", "10.0", "60.0")
+    assert "weight 0.75, 1 a word" in report.sections[0].tables[0].notes[0]
+    assert "0.1" in report.csv["runs"].splitlines()[1].split(",")
+
+
 def test_the_fewest_errors_come_first(tmp_path: Path) -> None:
     folder = a_result(tmp_path, [a_run("wide", 30), a_run("small", 20)])
     log = folder / "runs" / "small-seed1" / "metrics.jsonl"
@@ -84,8 +108,9 @@ def test_the_fewest_errors_come_first(tmp_path: Path) -> None:
     report = make(folder)
     assert report.headline is not None and (report.headline.group, report.headline.accuracy) == ("small-seed1", "20.0")
     assert [row.cells[0] for row in report.sections[0].tables[0].rows] == ["small-seed1", "wide-seed1"]
-    assert report.sections[0].tables[0].rows[0].cells[4] == "75.0"
-    assert report.sections[0].tables[0].rows[0].cells[14] == "90"
+    first = best(report)
+    assert (first["recorded WER %"], first["x speech"]) == ("75.0", "90")
+    assert first["searched, test %"] == first["searched, recorded %"] == "–"
     assert [row.cells for row in report.sections[3].tables[0].rows[-2:]] == [
         ("recordings: speech", "7", "", "3"),
         ("recordings: more", "5", "", "–"),

@@ -44,7 +44,7 @@ def make(folder: Path) -> Report:
     shown: tuple[Section, ...] = ()
     if ranked:
         shown = (
-            Section("runs", "Encoders compared", "Encoders", tables=(_runs(ranked),)),
+            Section("runs", "Encoders compared", "Encoders", tables=(_runs(ranked), _costs(ranked))),
             *_curves(folder, ranked),
             Section("voices", "Errors by voice", "Voices", tables=tuple(_voices(run) for run in ranked[:4])),
         )
@@ -90,12 +90,7 @@ def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
         Column("searched, test %", help="word errors of the search with a language model"),
         Column("recorded WER %", help="real recordings that are held out"),
         Column("searched, recorded %", help="the same with the search"),
-        Column("pieces %", help="test error rate of the head over word pieces"), Column("head", help="word pieces"),
-        Column("near, pieces", help="mean cosine of sentences heard and read, by the head over word pieces; test"),
-        Column("near, letters", help="the same by the characters, tokenised; test"),
-        Column("parameters"), Column("heard", help="sound of the training split"), Column("steps"),
-        Column("best step"), Column("train time"), Column("x speech", help="seconds of sound a second of training"),
-        Column("peak memory"),
+        Column("pieces %", help="test error rate of the head over word pieces"),
     )  # fmt: skip
     rows = []
     for number, run in enumerate(ranked):
@@ -104,11 +99,6 @@ def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
             run.name, percent(run.metrics["validation"].wer, 1), percent(test.wer, 1), percent(test.cer, 1),
             _searched(test), percent(None if real is None else real.wer, 1), _searched(real),
             percent(test.piece_error_rate, 1),
-            NONE if run.pieces is None else count(run.pieces),
-            *(decimal((run.nearness or {}).get(way)) for way in ("pieces", "characters")),
-            compact(run.resources.total_parameters), duration(run.heard_seconds), count(run.resources.steps),
-            count(run.best_step), duration(run.resources.train_seconds), _times(run),
-            binary(run.resources.peak_memory_bytes),
         )  # fmt: skip
         rows.append(Row(cells, "" if number else "best"))
     search = next((run.search for run in ranked if run.search is not None), None)
@@ -121,6 +111,26 @@ def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
         f" symbol of each frame is taken. Noise is added to all clips but recordings.{chosen}",
     )
     return Table("All encoders, fewest word errors on validation first", columns, tuple(rows), notes)
+
+
+def _costs(ranked: Sequence[SpeechEncoderRun]) -> Table:
+    columns = (
+        Column("run", text=True), Column("parameters"), Column("head", help="word pieces"),
+        Column("near, pieces", help="mean cosine of sentences heard and read, by the head over word pieces; test"),
+        Column("near, letters", help="the same by the characters, tokenised; test"),
+        Column("heard", help="sound of the training split"), Column("steps"), Column("train time"),
+        Column("x speech", help="seconds of sound a second of training"), Column("peak memory"),
+    )  # fmt: skip
+    rows = tuple(
+        Row((
+            run.name, compact(run.resources.total_parameters), NONE if run.pieces is None else count(run.pieces),
+            *(decimal((run.nearness or {}).get(way)) for way in ("pieces", "characters")),
+            duration(run.heard_seconds), count(run.resources.steps),
+            duration(run.resources.train_seconds), _times(run), binary(run.resources.peak_memory_bytes),
+        ))
+        for run in ranked
+    )  # fmt: skip
+    return Table("What they are and what they cost", columns, rows)
 
 
 def _searched(scores: HeardScores | None) -> str:
