@@ -104,7 +104,7 @@ def _runs(ranked: Sequence[SpeechEncoderRun]) -> Table:
     search = next((run.search for run in ranked if run.search is not None), None)
     chosen = "" if search is None else (
         f" Searched: words found with a language model (weight {search['weight']:g}, {search['word_score']:g} a word,"
-        " chosen on validation) that has read no text which is held out."
+        " chosen on validation) that has read no text spoken in validation or test."
     )  # fmt: skip
     notes = (
         "Texts and voices of validation and test are not those of training. Where nothing else is said, the likeliest"

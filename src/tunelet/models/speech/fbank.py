@@ -59,7 +59,8 @@ def frames_of(samples: Tensor) -> Tensor:
     return (torch.div(samples - FRAME, HOP, rounding_mode="floor") + 1).clamp(min=0)
 
 
-def _mel(hertz: Tensor) -> Tensor:
+def mel(hertz: Tensor) -> Tensor:
+    """Kaldi's mel scale."""
     return 1127.0 * torch.log1p(hertz / 700.0)
 
 
@@ -68,7 +69,7 @@ def _triangles(bins: int) -> Tensor:
     low = 1127.0 * math.log1p(LOWEST / 700.0)
     high = 1127.0 * math.log1p(RATE / 2 / 700.0)
     corners = low + (high - low) / (bins + 1) * torch.arange(bins + 2, dtype=torch.float64)
-    place = _mel(torch.arange(_FFT // 2, dtype=torch.float64) * RATE / _FFT)[:, None]
+    place = mel(torch.arange(_FFT // 2, dtype=torch.float64) * RATE / _FFT)[:, None]
     rising = (place - corners[:-2]) / (corners[1:-1] - corners[:-2])
     falling = (corners[2:] - place) / (corners[2:] - corners[1:-1])
     return torch.minimum(rising, falling).clamp(min=0).float()

@@ -12,12 +12,10 @@ Example:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from tunelet.models.speech.fbank import LOWEST
+from tunelet.models.speech.fbank import LOWEST, mel
 from tunelet.models.speech.protocol import RATE
 
 _LIMIT, _HALF = 4800.0, RATE / 2
@@ -26,7 +24,7 @@ _LIMIT, _HALF = 4800.0, RATE / 2
 def warped(energies: Tensor, factors: Tensor) -> Tensor:
     """Log mel energies (B, F, bins) with the frequencies of each clip stretched by its factor a, (B,)."""
     bins = energies.shape[2]
-    low, high = _mel(LOWEST), _mel(_HALF)
+    low, high = mel(torch.tensor([LOWEST, _HALF], dtype=torch.float64)).tolist()
     width = (high - low) / (bins + 1)
     centres = low + width * torch.arange(1, bins + 1, dtype=torch.float64)
     hertz = 700.0 * torch.expm1(centres / 1127.0)
@@ -34,14 +32,11 @@ def warped(energies: Tensor, factors: Tensor) -> Tensor:
     limit = _LIMIT * a.clamp(max=1.0)
     above = _HALF - (_HALF - limit) / (_HALF - limit / a) * (_HALF - hertz)
     source = torch.where(hertz <= limit / a, a * hertz, above)
-    place = ((1127.0 * torch.log1p(source / 700.0) - low) / width - 1.0).clamp(0, bins - 1).to(energies.device)
+    place = ((mel(source) - low) / width - 1.0).clamp(0, bins - 1).to(energies.device)
     left = place.floor().long().clamp(max=max(0, bins - 2))
     right = (left + 1).clamp(max=bins - 1)
     share = (place - left).to(energies.dtype)[:, None]
     shape = (-1, energies.shape[1], -1)
     here, there = (energies.gather(2, index[:, None].expand(shape)) for index in (left, right))
-    return here + share * (there - here)
-
-
-def _mel(hertz: float) -> float:
-    return 1127.0 * math.log1p(hertz / 700.0)
+    found: Tensor = here + share * (there - here)
+    return found
