@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from toy_speech import sounds
 from tunelet.base.errors import DataError
+from tunelet.models import mask_pool
 from tunelet.models.speech.protocol import SpeechFeatures
-from tunelet.models.speech.small import CHARACTERS, SmallSettings, SmallSpeechEncoder, build_small
+from tunelet.models.speech.small import CHARACTERS, Layer, SmallSettings, SmallSpeechEncoder, build_small
 
 TINY = SmallSettings(width=16, layers=1, heads=2, mels=20, kernel=5, dropout=0.0)
 
@@ -67,3 +70,32 @@ def test_it_learns_two_sounds() -> None:
     assert losses[-1] < 0.2 * losses[0]
     with torch.no_grad():
         assert encoder.eval().transcribe(encoder(waveforms, lengths)) == ("ab", "c a")
+
+
+def test_with_masks_that_drop_nothing_training_computes_what_evaluation_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention is written out for the masks, torch's own otherwise."""
+    monkeypatch.setattr(mask_pool, "_standing_pool", lambda p, dtype: torch.ones(1 << 16, dtype=dtype))
+    encoder = build_small(dataclasses.replace(TINY, layers=2, dropout=0.5), seed=1)
+    waveforms, lengths = sounds(0.5, 0.9)
+    evaluated, trained = encoder.eval()(waveforms, lengths), encoder.train()(waveforms, lengths)
+    torch.testing.assert_close(trained.features, evaluated.features, rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_is_drawn_from_torchs_generator() -> None:
+    encoder = build_small(dataclasses.replace(TINY, dropout=0.5), seed=1).train()
+
+    def features(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return encoder(*sounds(0.5)).features
+
+    assert features(1).equal(features(1))
+    assert not features(1).equal(features(2))
+
+
+def test_the_convolution_of_a_layer_is_conv1ds() -> None:
+    layer = Layer(TINY).eval()
+    hidden = torch.randn(2, 9, TINY.width)
+    gated = torch.nn.functional.glu(layer.gate(hidden), dim=-1)
+    local = layer.local(gated.transpose(1, 2)).transpose(1, 2)
+    expected = layer.mixed(torch.nn.functional.silu(layer.local_norm(local)))
+    torch.testing.assert_close(layer._convolution(hidden, None), expected, rtol=1e-5, atol=1e-6)

@@ -30,10 +30,11 @@ from fast_models import (
 )
 from toy_tuned import BATCH, GOLD, TASK, toy_loaded, tuned_on
 from tunelet.base.errors import ResumeError
+from tunelet.models import mask_pool as masks
 from tunelet.models.bases import load_base
 from tunelet.models.classifier import build_classifier
 from tunelet.models.settings import ModelSettings
-from tunelet.tuning.fast import attention, masks
+from tunelet.tuning.fast import attention
 from tunelet.tuning.methods import prepare
 from tunelet.tuning.precision import freeze_in
 from tunelet.tuning.settings import TuningSettings

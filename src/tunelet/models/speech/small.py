@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tunelet.base.errors import DataError, Problem
+from tunelet.models.mask_pool import PassDropout
 from tunelet.models.speech.fbank import FRAME, KaldiFbank, frames_of
 from tunelet.models.speech.protocol import (
     SpeechFeatures,
@@ -113,8 +114,9 @@ class SmallSpeechEncoder(nn.Module):
         hidden = hidden.transpose(1, 2)
         there = frame_mask(frames, hidden.shape[1])
         mask = None if bool(there.all()) else there
+        dropout = PassDropout(self.settings.dropout, self.training, hidden.device)
         for layer in self.layers:
-            hidden = layer(hidden, mask)
+            hidden = layer(hidden, mask, dropout)
         hidden = torch.where(there[:, :, None], self.norm(hidden), 0.0)
         return SpeechFeatures(hidden, frames, self.frames_per_second)
 
@@ -182,8 +184,7 @@ class Layer(nn.Module):
     def __init__(self, settings: SmallSettings) -> None:
         super().__init__()
         width, inner = settings.width, settings.width * settings.feed_forward
-        self.heads, self.rate = settings.heads, settings.dropout
-        self.dropout = nn.Dropout(settings.dropout)
+        self.heads = settings.heads
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.attend, self.attended = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.gate = nn.Linear(width, 2 * width)
@@ -192,21 +193,23 @@ class Layer(nn.Module):
         self.mixed = nn.Linear(width, width)
         self.spread, self.joined = nn.Linear(width, inner), nn.Linear(inner, width)
 
-    def forward(self, hidden: Tensor, there: Tensor | None) -> Tensor:
-        hidden = hidden + self.dropout(self._attention(self.norms[0](hidden), there))
-        hidden = hidden + self.dropout(self._convolution(self.norms[1](hidden), there))
-        inner = self.dropout(functional.silu(self.spread(self.norms[2](hidden))))
-        out: Tensor = hidden + self.dropout(self.joined(inner))
-        return out
+    def forward(self, hidden: Tensor, there: Tensor | None, dropout: PassDropout) -> Tensor:
+        hidden = hidden + dropout(self._attention(self.norms[0](hidden), there, dropout))
+        hidden = hidden + dropout(self._convolution(self.norms[1](hidden), there))
+        inner = dropout(functional.silu(self.spread(self.norms[2](hidden))))
+        return hidden + dropout(self.joined(inner))
 
-    def _attention(self, hidden: Tensor, there: Tensor | None) -> Tensor:
+    def _attention(self, hidden: Tensor, there: Tensor | None, dropout: PassDropout) -> Tensor:
         query, key, value = self.attend(hidden).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = _rotated(query), _rotated(key)
+        value = value.to(query.dtype)
         mask = None if there is None else there[:, None, None, :]
-        rate = self.rate if self.training else 0.0
-        seen = functional.scaled_dot_product_attention(
-            query, key, value.to(query.dtype), attn_mask=mask, dropout_p=rate
-        )
+        if dropout.pooled:
+            scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+            weights = (scores if mask is None else scores.masked_fill(~mask, float("-inf"))).softmax(-1)
+            seen = dropout(weights) @ value
+        else:
+            seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout.p)
         out: Tensor = self.attended(seen.transpose(1, 2).flatten(2))
         return out
 
@@ -214,7 +217,11 @@ class Layer(nn.Module):
         gated = functional.glu(self.gate(hidden), dim=-1)
         if there is not None:
             gated = torch.where(there[:, :, None], gated, 0.0)
-        local = self.local(gated.transpose(1, 2)).transpose(1, 2)
+        # as an image of one row whose channels come last: on a CPU several times faster than Conv1d by channels
+        image, weight = gated.transpose(1, 2).unsqueeze(2), self.local.weight.unsqueeze(2)
+        padding, groups = (0, self.local.kernel_size[0] // 2), self.local.groups
+        convolved = functional.conv2d(image, weight, self.local.bias, padding=padding, groups=groups)
+        local = convolved.squeeze(2).transpose(1, 2)
         out: Tensor = self.mixed(functional.silu(self.local_norm(local)))
         return out
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tunelet.models.mask_pool import PassDropout
 from tunelet.models.speech.protocol import SpeechFeatures, frame_mask
 from tunelet.models.speech.small import Layer, SmallSettings
 
@@ -47,6 +48,7 @@ class SoftPieces(nn.Module):
             raise ValueError("expected different token ids, at least one")
         self.register_buffer("ids", torch.tensor(list(ids), dtype=torch.int64))
         self._symbols = {token: symbol for symbol, token in enumerate(ids, start=1)}
+        self.rate = settings.dropout
         self.join = nn.Conv1d(settings.width, settings.width, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(Layer(settings) for _ in range(layers))
         self.norm = nn.LayerNorm(settings.width)
@@ -59,8 +61,9 @@ class SoftPieces(nn.Module):
         there = frame_mask(frames, hidden.shape[1])
         hidden = torch.where(there[:, :, None], hidden, 0.0)
         mask = None if bool(there.all()) else there
+        dropout = PassDropout(self.rate, self.training, hidden.device)
         for layer in self.layers:
-            hidden = layer(hidden, mask)
+            hidden = layer(hidden, mask, dropout)
         scores: Tensor = self.scores(self.norm(hidden))
         return scores, frames
 

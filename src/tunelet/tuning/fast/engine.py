@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
+from tunelet.models.mask_pool import MaskPool, Masks, drop
 from tunelet.tuning.fast.frozen import FrozenStates, Ids
 from tunelet.tuning.fast.layer import Layer
 from tunelet.tuning.fast.layer_function import run_layer
-from tunelet.tuning.fast.masks import MaskPool, Masks, drop
 from tunelet.tuning.fast.passes import Pass
 from tunelet.tuning.fast.sites import Copy
 

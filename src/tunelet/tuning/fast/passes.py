@@ -17,8 +17,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from tunelet.models.mask_pool import Masks
 from tunelet.tuning.fast.attention import MaskOf, piece_of
-from tunelet.tuning.fast.masks import Masks
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ pass's own random number and the site's number, so the backward pass takes the s
 A slice depends on the pool's seed, the pass, the site and its own length, and on nothing that happened before: a run
 that goes on from a checkpoint takes the same ones. Slices of one pass may overlap, each at a place of its own. The pool
 is drawn anew on average every `RENEW` passes; a pass that is still to run backward keeps the numbers it began with.
-Not here: counting passes; a pass draws its number from torch's generator, whose state every checkpoint holds.
+A pass draws its number from torch's generator, whose state every checkpoint holds: the fast path does so itself, and
+`PassDropout` does for models of our own. Not here: deciding which activations are dropped.
 
 Example:
     >>> masks = MaskPool(0.5, torch.float32, torch.device("cpu"), seed=1, size=4096).begin(7)
@@ -18,11 +19,12 @@ Example:
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tunelet.base.streams import derive_seed
 
@@ -119,6 +121,41 @@ def drop(x: Tensor, masks: Masks, site: int) -> Tensor:
     """Dropout as one differentiable step that keeps nothing."""
     dropped: Tensor = _Drop.apply(x, masks, site)  # type: ignore[no-untyped-call]
     return dropped
+
+
+class PassDropout:
+    """Dropout of one forward pass of a model, its sites numbered in the order of the calls.
+
+    On a CPU it multiplies with slices of a pool that is drawn once in a process, always the same one; the pass's number
+    comes from torch's generator. Elsewhere drawing is cheap, and it is torch's own dropout.
+
+    Args:
+        p: probability of an activation to be dropped, in [0, 1).
+        training: without it nothing is dropped or drawn.
+        device: of the activations.
+
+    Attributes:
+        p: the probability, 0 where nothing is dropped.
+        pooled: masks come from the pool.
+    """
+
+    def __init__(self, p: float, training: bool, device: torch.device) -> None:
+        self.p = p if training else 0.0
+        self.pooled = bool(self.p) and device.type == "cpu"
+        self._number = int(torch.randint(1 << 62, ())) if self.pooled else 0
+        self._site = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`x` with activations dropped and the others scaled."""
+        if not self.pooled:
+            return nn.functional.dropout(x, self.p) if self.p else x
+        self._site += 1
+        return drop(x, Masks(_standing_pool(self.p, x.dtype), self._number), self._site)
+
+
+@functools.cache
+def _standing_pool(p: float, dtype: torch.dtype) -> Tensor:
+    return MaskPool(p, dtype, torch.device("cpu"), seed=0)._drawn()
 
 
 class _Drop(torch.autograd.Function):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tunelet.tuning.fast.masks import RENEW, STRIDE, MaskPool, Masks, drop
+from tunelet.models.mask_pool import RENEW, STRIDE, MaskPool, Masks, PassDropout, drop
 
 CPU = torch.device("cpu")
 
@@ -139,3 +139,39 @@ def test_masks_differ_by_pass_site_and_part() -> None:
         Masks(numbers, number).slice(site, 256, part) for number in (1, 2) for site in (0, 1) for part in (0, 1, 2)
     ]
     assert all(not a.equal(b) for index, a in enumerate(drawn) for b in drawn[:index])
+
+
+class TestPassDropout:
+    CPU = torch.device("cpu")
+
+    @pytest.mark.parametrize(("p", "training"), [(0.5, False), (0.0, True)])
+    def test_without_anything_to_drop_nothing_is_drawn(self, p: float, training: bool) -> None:
+        before, x = torch.get_rng_state(), torch.randn(4, 8)
+        state = torch.get_rng_state()
+        assert not before.equal(state)
+        assert PassDropout(p, training, self.CPU)(x) is x
+        assert torch.get_rng_state().equal(state)
+
+    def test_the_generator_decides_and_every_site_and_pass_has_masks_of_its_own(self) -> None:
+        ones = torch.ones(64, 64)
+
+        def twice() -> list[Tensor]:
+            torch.manual_seed(3)
+            return [
+                site
+                for _ in range(2)
+                for dropout in [PassDropout(0.5, True, self.CPU)]
+                for site in (dropout(ones), dropout(ones))
+            ]
+
+        first, again = twice(), twice()
+        assert all(a.equal(b) for a, b in zip(first, again, strict=True))
+        assert all(not a.equal(b) for index, a in enumerate(first) for b in first[:index])
+
+    def test_the_mean_stays_and_the_gradient_has_the_same_mask(self) -> None:
+        x = torch.ones(512, 512, requires_grad=True)
+        y = PassDropout(0.1, True, self.CPU)(x)
+        y.sum().backward()
+        assert y.mean().item() == pytest.approx(1.0, abs=0.01)
+        assert y.eq(0).double().mean().item() == pytest.approx(0.1, abs=0.005)
+        assert x.grad is not None and x.grad.equal(y)
