@@ -11,10 +11,9 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from tunelet.data.audit import Audit, SplitAudit
+from tunelet.data.audit_counts import Counts, SplitAudit
 
 #: A label with fewer examples than this in the first split is told.
 TINY = 20
@@ -34,13 +33,13 @@ class Finding(NamedTuple):
     message: str
 
 
-def find(audit: Audit) -> list[Finding]:
+def find(audit: Counts) -> list[Finding]:
     """Every finding of an audit, the worst first."""
     found = [*_sizes(audit), *_overlaps(audit), *_repeats(audit), *_labels(audit), *_shifts(audit), *_baselines(audit)]
     return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
 
 
-def _sizes(audit: Audit) -> Iterator[Finding]:
+def _sizes(audit: Counts) -> Iterator[Finding]:
     for split in audit.splits:
         if not split.examples:
             yield Finding("error", f"{split.name} has no examples")
@@ -48,7 +47,7 @@ def _sizes(audit: Audit) -> Iterator[Finding]:
             yield Finding("warning", f"{_texts(split.empty)} of {split.name} hold no visible character")
 
 
-def _overlaps(audit: Audit) -> Iterator[Finding]:
+def _overlaps(audit: Counts) -> Iterator[Finding]:
     names = [split.name for split in audit.splits]
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
@@ -63,7 +62,7 @@ def _overlaps(audit: Audit) -> Iterator[Finding]:
                 )
 
 
-def _repeats(audit: Audit) -> Iterator[Finding]:
+def _repeats(audit: Counts) -> Iterator[Finding]:
     for split in audit.splits:
         repeated = audit.repeated_within(split.name)
         conflicting = audit.conflicting_within(split.name)
@@ -76,7 +75,7 @@ def _repeats(audit: Audit) -> Iterator[Finding]:
             yield Finding("warning" if conflicting else "info", message)
 
 
-def _labels(audit: Audit) -> Iterator[Finding]:
+def _labels(audit: Counts) -> Iterator[Finding]:
     if not audit.splits:
         return
     first = audit.splits[0]
@@ -101,7 +100,7 @@ def _labels(audit: Audit) -> Iterator[Finding]:
         )
 
 
-def _shifts(audit: Audit) -> Iterator[Finding]:
+def _shifts(audit: Counts) -> Iterator[Finding]:
     for split in audit.splits[1:]:
         distance = _distance(audit.splits[0], split)
         if distance > SHIFT:
@@ -112,7 +111,7 @@ def _shifts(audit: Audit) -> Iterator[Finding]:
             )
 
 
-def _baselines(audit: Audit) -> Iterator[Finding]:
+def _baselines(audit: Counts) -> Iterator[Finding]:
     guess = ", ".join(map(repr, audit.majority)) or "no label"
     for split in audit.splits[1:]:
         if split.examples:

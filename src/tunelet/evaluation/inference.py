@@ -32,7 +32,7 @@ from tunelet.models.evaluating import evaluating as evaluating
 from tunelet.tuning.guard import Guard
 
 if TYPE_CHECKING:
-    from tunelet.tuning.folder import LoadedAdapter
+    from tunelet.tuning.loaded import LoadedAdapter
 
 
 def predict_split(

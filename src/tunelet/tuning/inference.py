@@ -25,9 +25,9 @@ from tunelet.base.streams import numpy_stream
 from tunelet.models.rates import faster_precision
 from tunelet.tuning.answering import AnsweringEncoder, can_answer, linears
 from tunelet.tuning.fast.attach import attach
-from tunelet.tuning.folder import LoadedAdapter
 from tunelet.tuning.guard import Guard
 from tunelet.tuning.int8 import Int8Linear, largest_inputs
+from tunelet.tuning.loaded import LoadedAdapter
 from tunelet.tuning.precision import freeze_in
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]

@@ -37,7 +37,7 @@ from tunelet.models.scoring.scorer import encode
 from tunelet.tuning import checks, manifest, stored
 from tunelet.tuning.attach import attach_stored, load_whole
 from tunelet.tuning.checks import Refusals
-from tunelet.tuning.folder import file_entry, find_base, refuse_no_adapter
+from tunelet.tuning.loaded import file_entry, find_base, refuse_no_adapter
 from tunelet.tuning.manifest import Stated
 from tunelet.tuning.probes import PROBE_TEXTS, Probe
 from tunelet.tuning.trainable import trainable_table

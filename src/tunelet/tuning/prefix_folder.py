@@ -33,7 +33,7 @@ from tunelet.models.sentence_embedder import SentenceEmbedder
 from tunelet.tuning import checks, manifest, stored
 from tunelet.tuning.attach import attach_stored
 from tunelet.tuning.checks import Refusals
-from tunelet.tuning.folder import file_entry, find_base, refuse_no_adapter
+from tunelet.tuning.loaded import file_entry, find_base, refuse_no_adapter
 from tunelet.tuning.prefix_probes import run_prefix_probes
 from tunelet.tuning.trainable import trainable_table
 from tunelet.tuning.tuned import Tuned

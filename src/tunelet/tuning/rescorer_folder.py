@@ -31,7 +31,7 @@ from tunelet.models.vocabulary import whole_model
 from tunelet.tuning import checks, manifest, stored
 from tunelet.tuning.attach import attach_stored
 from tunelet.tuning.checks import Refusals
-from tunelet.tuning.folder import file_entry, find_base
+from tunelet.tuning.loaded import file_entry, find_base
 from tunelet.tuning.probes import run_probes
 from tunelet.tuning.trainable import trainable_table
 from tunelet.tuning.tuned import Tuned

@@ -31,7 +31,6 @@ from tunelet.data.records import Task
 from tunelet.models.bases import Base
 from tunelet.tuning import checks, manifest, stored
 from tunelet.tuning.checks import Refusals
-from tunelet.tuning.folder import LoadedAdapter, file_entry, find_base
 from tunelet.tuning.fusion.adapters import Opened, build_backbone, open_experts
 from tunelet.tuning.fusion.attention import Fused, OutputFusion
 from tunelet.tuning.fusion.expert_heads import ExpertHeads, output_fusion
@@ -40,6 +39,7 @@ from tunelet.tuning.fusion.grouped import ExpertBank
 from tunelet.tuning.fusion.layer_fusion import LayerFusion
 from tunelet.tuning.fusion.own_head import OwnHead, open_own
 from tunelet.tuning.fusion.settings import FusionSettings
+from tunelet.tuning.loaded import LoadedAdapter, file_entry, find_base
 from tunelet.tuning.manifest import Manifest
 from tunelet.tuning.probes import run_probes
 

@@ -24,8 +24,8 @@ from tunelet.base.errors import AdapterError, Problem
 from tunelet.base.files import digest, sha256_file
 from tunelet.data.records import Task
 from tunelet.tuning import stored
-from tunelet.tuning.folder import load_adapter
 from tunelet.tuning.inference import for_inference
+from tunelet.tuning.loaded import load_one
 
 #: to be raised when the same files would give other vectors
 _VERSION = 1
@@ -80,12 +80,12 @@ def open_own(name: str, folder: Path, task: Task, *, base: str | None = None, fo
     Args:
         name: of the expert.
         task: of the fusion; the adapter's labels have to be the same, in the same order.
-        base, force: as `tuning.folder.load_adapter` takes them.
+        base, force: as `tuning.loaded.load_one` takes them.
 
     Raises:
         AdapterError: a check of the adapter failed, its labels are others, or it has no last layer for them.
     """
-    loaded = load_adapter(folder, base=base, force=force)
+    loaded = load_one(folder, base=base, force=force)
     if loaded.task.label_names != task.label_names:
         told = f"its labels are {', '.join(loaded.task.label_names)}, the fusion's {', '.join(task.label_names)}"
         raise AdapterError(Problem(f"the expert {name!r} is no adapter of the fusion's task: {told}", folder))
