@@ -31,7 +31,6 @@ from tunelet.training.events import Note
 from tunelet.training.loop import Loop
 from tunelet.tuning.folder import save_adapter
 from tunelet.tuning.fusion.adapters import build_backbone
-from tunelet.tuning.fusion.attention import OutputFusion
 from tunelet.tuning.fusion.expert_heads import output_fusion
 from tunelet.tuning.fusion.fusion_folder import FusedClassifier, build_fused, save_fusion
 from tunelet.tuning.fusion.merged import merge_uniform
@@ -110,7 +109,7 @@ def _on_outputs(work: Work, dataset: Dataset, experts: Experts, base: Base, plac
     objective = VectorObjective(vectors, gold, labels, ids, chosen.training.label_smoothing, starts, settings.evenness)
     width = vectors["train"].shape[-1]
     module = output_fusion(settings, width=width, experts=len(members), labels=len(labels), seed=work.seed)
-    if own is not None and settings.head == "expert" and isinstance(module, OutputFusion):
+    if own is not None and settings.head == "expert":
         module.start_from(own.weight, own.bias)
     loop = on_vectors(module, objective, work)
 

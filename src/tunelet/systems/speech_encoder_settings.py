@@ -135,7 +135,7 @@ class WordSearchSettings(Settings):
         (0.5, 0.75, 1.0), min_length=1, description="of the language model, of which validation chooses one"
     )
     word_scores: tuple[float, ...] = Field((0.0, 1.0), min_length=1, description="added for each word; the same")
-    beam: int = Field(100, ge=1, description="hypotheses that are kept")
+    beam: int = Field(1000, ge=1, description="hypotheses that are kept")
 
     @model_validator(mode="after")
     def _prunes_less_of_the_short(self) -> WordSearchSettings:

@@ -130,8 +130,7 @@ def test_nothing_else_draws_from_another_s_random_numbers() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kind": "heads"}, "goes with query: task"),
-    ({"kind": "heads", "query": "task", "residual": "own"}, "goes with query: task"),
-    ({"kind": "heads", "query": "task", "head": "expert"}, "goes with query: task"),
+    ({"kind": "heads", "query": "task", "head": "expert"}, "with residual: own alone"),
     ({"kind": "heads", "query": "task", "inner": 8}, "inner: null"),
     ({"kind": "mean", "evenness": 1.0}, "evenness is for"),
     ({"level": "layer", "evenness": 1.0}, "evenness is for"),
@@ -143,6 +142,33 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_settings_that_do_not_go_together_are_told(given_: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         FusionSettings.model_validate(given_)
+
+
+class TestBesideTheOwnAdapter:
+    SEEN = torch.randn((4, WIDTH), generator=torch.Generator().manual_seed(8))
+
+    def test_its_layer_s_answers_are_added(self) -> None:
+        head, (e, base) = head_of(residual="own", head="expert"), vectors(4)
+        weight, bias = torch.randn(LABELS, WIDTH), torch.randn(LABELS)
+        head.start_from(weight, bias)
+        expected = head_of()(e, base).logits + self.SEEN @ weight.T + bias
+        torch.testing.assert_close(head(e, base, self.SEEN).logits, expected)
+
+    def test_while_training_it_is_left_out_for_some_texts(self) -> None:
+        head = head_of(residual="own", learned=False, dropout=0.5).train()
+        head.start_from(torch.zeros(LABELS, WIDTH), torch.ones(LABELS))
+        torch.manual_seed(1)
+        said = head(*vectors(400), self.SEEN.repeat(100, 1)).logits
+        assert {0.0, 2.0} == {*said.unique().tolist()}
+        assert said[:, 0].mean().item() == pytest.approx(1.0, abs=0.15)
+
+    def test_what_cannot_be_is_told(self) -> None:
+        with pytest.raises(InputError, match=r"needs vectors \(4, 12\) of the own adapter, found None"):
+            head_of(residual="own")(*vectors(4))
+        with pytest.raises(InputError, match="no layer to start"):
+            head_of().start_from(torch.zeros(LABELS, WIDTH), None)
+        with pytest.raises(InputError, match="take head: fresh"):
+            head_of(residual="own").start_from(torch.zeros(LABELS + 1, WIDTH), None)
 
 
 def test_wrong_shapes_are_told() -> None:

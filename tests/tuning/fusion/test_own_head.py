@@ -49,7 +49,7 @@ def logits(model: Any, batch: dict[str, Any] = BATCH) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize("kind", ["attention", "mean", "ffn-concat"])
+@pytest.mark.parametrize("kind", ["attention", "heads", "mean", "ffn-concat"])
 def test_at_the_start_it_is_the_single_task_adapter(kind: str, made: Made) -> None:
     model, _ = fused(made, kind=kind, residual="own", head="expert")
     single = logits(load_adapter(made[1]["mood"]).model)
@@ -82,6 +82,14 @@ def test_after_a_step_all_of_it_learns_and_the_own_adapter_stays(made: Made) -> 
     still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert [name for name in still if name != "fusion.mix.key.bias"] == []
     assert all(torch.equal(value, before[name]) for name, value in model.own.model.state_dict().items())
+
+
+def test_last_layers_of_all_experts_beside_the_own_one_are_stored(made: Made, tmp_path: Path) -> None:
+    model, opened = fused(made, kind="heads", residual="own", head="expert")
+    with torch.no_grad():
+        model.fusion.says.fill_(0.1)
+    save_fusion(tmp_path / "f", model, made[0], TASK, opened, copy_adapters=True)
+    torch.testing.assert_close(logits(load_adapter(tmp_path / "f").model), logits(model), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("copied", [True, False], ids=["copied", "by reference"])

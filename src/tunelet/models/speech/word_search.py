@@ -65,7 +65,7 @@ class SearchWeights:
 
     weight: float = 1.0
     word_score: float = 0.0
-    beam: int = 100
+    beam: int = 1000
     symbols: int = 15
     threshold: float = 25.0
 

@@ -123,13 +123,7 @@ class OutputFusion(nn.Module):
         Raises:
             InputError: the shapes are others.
         """
-        own = self.classifier.weight
-        if weight.shape != own.shape:
-            message = f"the adapter's last layer is {tuple(weight.shape)}, the fusion's {tuple(own.shape)}"
-            raise InputError(Problem(message, field="fusion.head", hint="take head: fresh"))
-        with torch.no_grad():
-            own.copy_(weight)
-            self.classifier.bias.copy_(torch.zeros_like(self.classifier.bias) if bias is None else bias)
+        start_layer(self.classifier, weight, bias)
 
     def forward(self, experts: Tensor, base: Tensor, own: Tensor | None = None) -> Fused:
         """Pooled vectors of the experts (B, K, H) and of the plain base (B, H).
@@ -145,10 +139,7 @@ class OutputFusion(nn.Module):
         mixed, heads = self._mixed(e, base)
         z = self.norm_sum(self.norm_fused(mixed) + self.base(base))
         if self.gate is not None:
-            if own is None or own.shape != z.shape:
-                given = None if own is None else tuple(own.shape)
-                raise InputError(f"residual: own needs vectors {tuple(z.shape)} of the own adapter, found {given}")
-            z = own + self.gate * z
+            z = expect_own(own, z) + self.gate * z
         logits = self.classifier(dropout(z, self.settings.dropout, self.training))
         if heads is None and self.settings.kind == "mean":
             return Fused(logits, e.new_full(e.shape[:2], 1 / self.experts), None)
@@ -178,6 +169,32 @@ def expect_experts(vectors: Tensor, experts: int, width: int) -> None:
     """
     if vectors.shape[1:] != (experts, width):
         raise InputError(f"expected {(experts, width)} experts and width, found {tuple(vectors.shape[1:])}")
+
+
+def expect_own(own: Tensor | None, like: Tensor) -> Tensor:
+    """Refuse vectors of the target's own adapter that are missing, or have another shape than `like`.
+
+    Raises:
+        InputError: they are, or have.
+    """
+    if own is None or own.shape != like.shape:
+        given = None if own is None else tuple(own.shape)
+        raise InputError(f"residual: own needs vectors {tuple(like.shape)} of the own adapter, found {given}")
+    return own
+
+
+def start_layer(layer: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
+    """Let a last layer start as the own adapter's: (C, H) and (C,).
+
+    Raises:
+        InputError: the shapes are others.
+    """
+    if weight.shape != layer.weight.shape:
+        message = f"the adapter's last layer is {tuple(weight.shape)}, the fusion's {tuple(layer.weight.shape)}"
+        raise InputError(Problem(message, field="fusion.head", hint="take head: fresh"))
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(torch.zeros_like(layer.bias) if bias is None else bias)
 
 
 def _feed_forward(inputs: int, inner: int, outputs: int) -> nn.Sequential:

@@ -3,13 +3,15 @@
 With v_k the masked mean of expert k's last hidden state, v_0 that of the plain base, and one norm at each place,
 
     e_k = LN(v_k)        b = LN(v_0)        a = mean over heads of softmax_k((W_q b + b_q) . (W_k e_k + b_k) / sqrt(d))
-    logits = S_0 b + c + K sum_k a_k S_k e_k
+    logits = S_0 b + c + K sum_k a_k S_k e_k [+ W u + d]
 
 In the published fusion (`attention`) the vectors of all experts are mixed, and one last layer reads the mixture: much
 to learn from few examples. Here the last layers S start at 0 and attention starts even, so that training begins as a
 linear layer on all vectors side by side. In training mode an expert is left out now and then (`dropout`, a draw for
 each text and expert): on the very examples that the target's own adapter was trained on it is right too often, and the
-others would learn nothing beside it. `uneven` is what `fusion.evenness` puts into the loss.
+others would learn nothing beside it. With `residual: own` there is another term: u is what the last layer of that
+adapter sees, W and d start as that layer (`head: expert`) or at 0, and a text's term is left out as often as an expert.
+`uneven` is what `fusion.evenness` puts into the loss.
 
 Example:
     >>> head = ExpertHeads(FusionSettings(kind="heads", query="task", heads=2), width=8, experts=3, labels=2, seed=1)
@@ -26,7 +28,7 @@ from torch.nn.functional import dropout
 
 from tunelet.base.errors import InputError, Problem
 from tunelet.base.streams import torch_stream
-from tunelet.tuning.fusion.attention import Fused, OutputFusion, expect_experts
+from tunelet.tuning.fusion.attention import Fused, OutputFusion, expect_experts, expect_own, start_layer
 from tunelet.tuning.fusion.settings import FusionSettings
 
 
@@ -44,8 +46,6 @@ class ExpertHeads(nn.Module):
         InputError: heads that do not divide the width.
     """
 
-    gate = None
-
     def __init__(self, settings: FusionSettings, *, width: int, experts: int, labels: int, seed: int) -> None:
         super().__init__()
         self.settings, self.width, self.experts = settings, width, experts
@@ -58,8 +58,9 @@ class ExpertHeads(nn.Module):
         self.query, self.key = nn.Linear(width, dim), nn.Linear(width, dim)
         self.says = nn.Parameter(torch.zeros(experts, labels, width))
         self.base = nn.Linear(width, labels)
+        self.own = nn.Linear(width, labels) if settings.residual == "own" else None
         with torch.no_grad():
-            for layer in (self.query, self.base):
+            for layer in (self.query, self.base, *([] if self.own is None else [self.own])):
                 layer.weight.zero_()
                 layer.bias.zero_()
             nn.init.xavier_uniform_(self.key.weight, generator=torch_stream(seed, "fusion"))
@@ -67,10 +68,13 @@ class ExpertHeads(nn.Module):
         torch.set_rng_state(state)
 
     def forward(self, experts: Tensor, base: Tensor, own: Tensor | None = None) -> Fused:
-        """Pooled vectors of the experts (B, K, H) and of the plain base (B, H); `own` is not looked at.
+        """Pooled vectors of the experts (B, K, H) and of the plain base (B, H).
+
+        Args:
+            own: (B, H), what the last layer of the target's own adapter sees; for `residual: own` alone.
 
         Raises:
-            InputError: not as many experts as the fusion was made for.
+            InputError: not as many experts as the fusion was made for, or no `own` of this width.
         """
         expect_experts(experts, self.experts, self.width)
         e, b = self.norm_experts(experts), self.norm_base(base)
@@ -80,7 +84,20 @@ class ExpertHeads(nn.Module):
         weights = heads.mean(1)
         counted = dropout(weights, self.settings.dropout, self.training) * self.experts
         logits = torch.einsum("bk,bkh,kch->bc", counted, e, self.says) + self.base(b)
+        if self.own is not None:
+            said = self.own(expect_own(own, b))
+            logits = logits + dropout(torch.ones_like(said[:, :1]), self.settings.dropout, self.training) * said
         return Fused(logits, weights, heads[:, :, None])
+
+    def start_from(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Let the last layer on `own` start as another: (C, H) and (C,).
+
+        Raises:
+            InputError: the shapes are others, or there is no such layer.
+        """
+        if self.own is None:
+            raise InputError(Problem("without residual: own there is no layer to start", field="fusion.head"))
+        start_layer(self.own, weight, bias)
 
     @property
     def parameter_count(self) -> int:

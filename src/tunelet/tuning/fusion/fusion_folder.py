@@ -120,7 +120,8 @@ class FusedClassifier(nn.Module):
             raise ValueError("a fusion over outputs was asked without its experts")
         like = next(self.fusion.parameters())
         vectors = bank.all_experts(input_ids, mask).to(like)
-        start = own.vectors(input_ids, mask).to(like) if own is not None and self.fusion.gate is not None else None
+        added = own is not None and self.fusion.settings.residual == "own"
+        start = own.vectors(input_ids, mask).to(like) if own is not None and added else None
         fused: Fused = self.fusion(vectors[:, 1:], vectors[:, 0], start)
         return fused
 
@@ -148,7 +149,7 @@ def build_fused(
         return FusedClassifier(LayerFusion(settings, backbone, experts, labels=labels, seed=seed))
     bank = ExpertBank(backbone, experts)
     fusion = output_fusion(settings, width=bank.width, experts=len(experts), labels=labels, seed=seed)
-    if own is not None and settings.head == "expert" and isinstance(fusion, OutputFusion):
+    if own is not None and settings.head == "expert":
         fusion.start_from(own.weight, own.bias)
     return FusedClassifier(fusion, bank, own)
 

@@ -50,8 +50,9 @@ class FusionSettings(Settings):
     )
     residual: Literal["none", "own"] = Field(
         "none",
-        description="none: the fused vector is the whole answer; own: it is added, through a gate that starts at 0, to "
-        "what the last layer of the target's own adapter sees, so that training starts there (level: output)",
+        description="none: the fused vector is the whole answer; own: it is added, through a gate that starts at 0 "
+        "(kind: heads: with a last layer of its own), to what the last layer of the target's own adapter sees, so that "
+        "training starts there (level: output)",
     )
     head: Literal["fresh", "expert"] = Field(
         "fresh",
@@ -67,8 +68,10 @@ class FusionSettings(Settings):
             raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
         if self.level == "layer" and self.kind != "attention":
             raise ValueError(f"level: layer has kind: attention alone, found {self.kind!r}")
-        if self.kind == "heads" and (self.query != "task" or self.needs_own or self.inner is not None):
-            raise ValueError("kind: heads goes with query: task, residual: none, head: fresh and inner: null")
+        if self.kind == "heads" and (self.query != "task" or self.inner is not None):
+            raise ValueError("kind: heads goes with query: task and inner: null")
+        if self.kind == "heads" and self.head == "expert" and self.residual == "none":
+            raise ValueError("kind: heads has a layer that could start as the adapter's with residual: own alone")
         if self.evenness and (self.level == "layer" or self.kind not in ("attention", "heads")):
             raise ValueError("evenness is for level: output and kind: attention or heads")
         if self.level == "layer" and self.needs_own:
