@@ -22,7 +22,11 @@ def test_it_is_the_mean_of_the_tasks_within_its_interval(cells: dict[str, list[f
     means = [float(np.mean(row)) for row in cells.values()]
     assert found.difference == pytest.approx(np.mean(means))
     values = [value for row in cells.values() for value in row]
-    assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
+    if len(values) == 1:
+        assert found.low is None and found.high is None
+    else:
+        assert found.low is not None and found.high is not None
+        assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
     assert found.cells == len(values) and found.tasks == len(cells)
     turned = paired_cells({key: [-value for value in row] for key, row in cells.items()}, seed=1, samples=400)
     assert turned.p == found.p and turned.difference == pytest.approx(-found.difference)

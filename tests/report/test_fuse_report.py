@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tunelet.report.formats import NONE
 from tunelet.report.fuse import make
 from tunelet.report.fuse_plots import heat_maps
 from tunelet.report.page import build_report
@@ -84,6 +85,19 @@ def test_methods_are_rows_and_the_target_s_own_adapter_is_compared_first(tmp_pat
     assert report.headline is not None
     assert report.headline.verdict.startswith("+20.00 points to single (")
     assert "+10.00 points to other (" in report.headline.verdict
+
+
+def test_a_single_task_and_seed_has_no_interval(tmp_path: Path) -> None:
+    path = a_result(tmp_path) / "result.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["runs"] = [run for run in told["runs"] if run["target"] == "mood" and run["seed"] == 1]
+    path.write_text(json.dumps(told), encoding="utf-8")
+    report = make(tmp_path)
+    assert report.headline is not None
+    assert "+20.00 points to single (a single task and seed: no interval, Holm p 1.000)" in report.headline.verdict
+    tables = [table for section in report.sections for table in section.tables]
+    compared = next(table for table in tables if table.caption == "Differences in test accuracy")
+    assert {row.cells[4] for row in compared.rows} == {NONE}
 
 
 def test_each_fusion_has_its_weights_and_nothing_is_measured_from_texts(tmp_path: Path) -> None:

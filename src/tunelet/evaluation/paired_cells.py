@@ -27,7 +27,7 @@ class CellDifference:
 
     Attributes:
         difference: mean over tasks of the mean over seeds, in the unit of the score.
-        low, high: percentile interval over resamples.
+        low, high: percentile interval over resamples; None for a single cell, where there is nothing to resample.
         p: two-sided, by inverting that interval; at least 2 / (samples + 1), and at least what a sign test of as many
             cells could say, 2^(1 - cells): a resample of two cells that agree would be sure of them.
         tasks, cells: how many there are.
@@ -35,8 +35,8 @@ class CellDifference:
     """
 
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
     tasks: int
     cells: int
@@ -71,8 +71,8 @@ def paired_cells(differences: Mapping[str, Sequence[float]], seed: int, samples:
     tail = min((means <= 0).sum(), (means >= 0).sum())
     return CellDifference(
         difference=float(np.mean([row.mean() for row in rows])),
-        low=float(low),
-        high=float(high),
+        low=float(low) if counts.sum() > 1 else None,
+        high=float(high) if counts.sum() > 1 else None,
         p=min(1.0, max(2 * (int(tail) + 1) / (samples + 1), 2.0 ** (1 - int(counts.sum())))),
         tasks=len(rows),
         cells=int(counts.sum()),

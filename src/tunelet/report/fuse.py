@@ -15,6 +15,7 @@ from typing import Any
 
 from tunelet.base.errors import DamagedFileError, InputError
 from tunelet.base.files import read_json
+from tunelet.evaluation.paired_cells import CellDifference
 from tunelet.report.content import Figure, Headline, Report, Section
 from tunelet.report.csvs import to_text
 from tunelet.report.formats import binary, compact, duration, p_value, percent
@@ -69,6 +70,12 @@ def make(folder: Path) -> Report:
     )
 
 
+def _told(found: CellDifference) -> str:
+    if found.low is None or found.high is None:
+        return "a single task and seed: no interval, "
+    return f"95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}, "
+
+
 def _headline(grid: Grid, reference: str, compared: list[Compared]) -> Headline:
     size = next(s for s in grid.sizes if grid.mean(reference, s) is not None)
     runs = grid.at(reference, size)
@@ -76,8 +83,7 @@ def _headline(grid: Grid, reference: str, compared: list[Compared]) -> Headline:
     # the claim is over the target's own adapter, so that comes first
     of_size = sorted((row for row in compared if row.size == size), key=lambda row: row.second not in alone)
     verdict = " ".join(
-        f"{100 * row.found.difference:+.2f} points to {row.second} (95 % interval {100 * row.found.low:+.2f} to "
-        f"{100 * row.found.high:+.2f}, Holm p {p_value(row.p_holm)})."
+        f"{100 * row.found.difference:+.2f} points to {row.second} ({_told(row.found)}Holm p {p_value(row.p_holm)})."
         for row in of_size[:4]
     )
     total = sum(run.resources.total_parameters for run in runs) / len(runs)

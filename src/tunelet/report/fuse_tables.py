@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tunelet.evaluation.paired_cells import CellDifference
 from tunelet.report.formats import NONE, binary, compact, count, duration, p_value, percent, spread
 from tunelet.report.fuse_numbers import ALL, Compared, Grid
 from tunelet.report.fuse_schema import FuseResult, FuseRun
@@ -39,7 +40,7 @@ def comparison_table(compared: Sequence[Compared]) -> Table:
     )  # fmt: skip
     rows = [
         Row((row.first, row.second, row.size, f"{100 * row.found.difference:+.2f}",
-             f"[{100 * row.found.low:+.2f}, {100 * row.found.high:+.2f}]", p_value(row.found.p), p_value(row.p_holm),
+             _interval(row.found), p_value(row.found.p), p_value(row.p_holm),
              str(row.found.tasks), str(row.found.cells)))
         for row in compared
     ]  # fmt: skip
@@ -48,6 +49,12 @@ def comparison_table(compared: Sequence[Compared]) -> Table:
         " With few cells it is coarse; p is never below what a sign test of as many cells could say."
     )
     return Table("Differences in test accuracy", columns, tuple(rows), (note,))
+
+
+def _interval(found: CellDifference) -> str:
+    if found.low is None or found.high is None:
+        return NONE
+    return f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
 
 
 def cost_table(grid: Grid) -> Table:
