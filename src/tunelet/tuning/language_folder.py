@@ -30,19 +30,18 @@ from tunelet.base.files import publish_folder, write_json
 from tunelet.base.settings import Field, Settings
 from tunelet.models.bases import Base
 from tunelet.models.language import Kind, build_causal_lm, build_masked_lm
-from tunelet.models.quiet import quiet_transformers
 from tunelet.models.scoring.causal import CausalScorer
 from tunelet.models.scoring.pseudo_likelihood import PseudoLikelihood
 from tunelet.models.scoring.scorer import encode
 from tunelet.tuning import checks, manifest, stored
 from tunelet.tuning.attach import attach_stored, load_whole
 from tunelet.tuning.checks import Refusals
-from tunelet.tuning.loaded import file_entry, find_base, refuse_no_adapter
+from tunelet.tuning.loaded import checked_tokenizer, file_entry, find_base, refuse_no_adapter
 from tunelet.tuning.manifest import Stated
 from tunelet.tuning.probes import PROBE_TEXTS, Probe
 from tunelet.tuning.trainable import trainable_table
 from tunelet.tuning.tuned import Tuned
-from tunelet.tuning.whole import tokenizer_of, write_whole
+from tunelet.tuning.whole import write_whole
 
 VOCABULARY = "vocabulary.safetensors"
 _BUILD = {"masked": build_masked_lm, "causal": build_causal_lm}
@@ -186,13 +185,7 @@ def load_language_model(folder: Path | str, *, base: str | None = None, force: b
     refusals.refuse(checks.file_problems(folder, told))
     kind, known = told.language.kind, None
     if told.kind == "model":
-        with quiet_transformers():
-            tokenizer, found = tokenizer_of(folder)
-        if found != told.base.tokenizer_sha256:
-            refusals.refuse([checks.tokenizer_problem(folder, told, str(folder), found)])
-        for name in told.files:
-            if name.endswith(".safetensors"):
-                stored.read_tensors(folder / name)  # refuses NaN and damage
+        tokenizer = checked_tokenizer(folder, told, refusals)
         model = load_whole(folder, told.attention, refusals, _WHOLE[kind])
     else:
         known = find_base(folder, told, base)

@@ -91,15 +91,25 @@ def file_entry(path: Path) -> manifest.FileEntry:
 
 def _load_model(folder: Path, told: Manifest, refusals: Refusals) -> LoadedAdapter:
     refusals.refuse(checks.label_problems(folder, told, labels_in_config(folder), "config.json"))
+    tokenizer = checked_tokenizer(folder, told, refusals)
+    model = load_whole(folder, told.attention, refusals)
+    return _answering(folder, told, model, tokenizer, None, refusals)
+
+
+def checked_tokenizer(folder: Path, told: manifest.Stated, refusals: Refusals) -> Any:
+    """The tokenizer of a folder that holds a whole model, whose tensors are looked at, too.
+
+    Raises:
+        AdapterError: it is another than the manifest says, or a tensor is damaged or holds NaN.
+    """
     with quiet_transformers():
         tokenizer, found = tokenizer_of(folder)
     if found != told.base.tokenizer_sha256:
         refusals.refuse([checks.tokenizer_problem(folder, told, str(folder), found)])
     for name in told.files:
         if name.endswith(".safetensors"):
-            stored.read_tensors(folder / name)  # refuses NaN and damage
-    model = load_whole(folder, told.attention, refusals)
-    return _answering(folder, told, model, tokenizer, None, refusals)
+            stored.read_tensors(folder / name)
+    return tokenizer
 
 
 def _answering(

@@ -120,8 +120,9 @@ class FusedClassifier(nn.Module):
             raise ValueError("a fusion over outputs was asked without its experts")
         like = next(self.fusion.parameters())
         vectors = bank.all_experts(input_ids, mask).to(like)
-        added = own is not None and self.fusion.settings.residual == "own"
-        start = own.vectors(input_ids, mask).to(like) if own is not None and added else None
+        start = None
+        if own is not None and self.fusion.settings.residual == "own":
+            start = own.vectors(input_ids, mask).to(like)
         fused: Fused = self.fusion(vectors[:, 1:], vectors[:, 0], start)
         return fused
 
