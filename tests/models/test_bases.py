@@ -95,6 +95,23 @@ def test_other_weights_in_the_package_are_refused_with_both_hashes(
     assert found in str(caught.value) and bases.EMBEDDED_SHA256 in str(caught.value)
 
 
+def test_weights_that_change_after_they_were_checked_are_refused_as_well(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "carrier_that_changes"
+    shutil.copytree(folder, package / "model")
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(bases, "_PACKAGE", package.name)
+    weights = package / "model" / "model.safetensors"
+    monkeypatch.setattr(bases, "EMBEDDED_SHA256", bases.sha256_file(weights))
+    load_base(ModelSettings())
+    load_base(ModelSettings())
+    weights.write_bytes(weights.read_bytes() + b" ")
+    with pytest.raises(BaseModelError, match="not the weights of all-MiniLM"):
+        load_base(ModelSettings())
+
+
 @pytest.mark.parametrize(
     ("base", "said"),
     [

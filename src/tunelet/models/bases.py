@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,14 @@ def _embedded(name: str) -> Path:
     weights = folder / SINGLE
     if not weights.is_file():
         raise BaseModelError(Problem("the file is missing", weights, hint=f"reinstall {_PACKAGE.replace('_', '-')}"))
+    stat = weights.stat()
+    _check_embedded(weights, stat.st_mtime_ns, stat.st_size)
+    return folder
+
+
+@functools.cache
+def _check_embedded(weights: Path, changed: int, size: int) -> None:
+    """Read once for as long as the file stays as it is: a sweep loads its base for every run."""
     found = sha256_file(weights)
     if found != EMBEDDED_SHA256:
         raise BaseModelError(
@@ -151,7 +160,6 @@ def _embedded(name: str) -> Path:
                 hint=f"reinstall {_PACKAGE.replace('_', '-')}",
             )
         )
-    return folder
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
