@@ -150,6 +150,18 @@ def test_half_way_says_what_is_missing(tmp_path: Path) -> None:
     assert "1 of 2" in files.html.read_text()  # seeds of the group
 
 
+def test_many_that_are_missing_are_folded_away(tmp_path: Path) -> None:
+    groups = [FakeGroup("full", "full", "", 8, 0.9, 9_000), FakeGroup("lora-qv", "lora", "qv", 8, 0.8, 900)]
+    seeds = tuple(range(1, 16))
+    write_sweep(tmp_path, groups, seeds=seeds, n=20, skip=tuple(f"lora-qv-seed{seed}" for seed in seeds))
+    files = build_report(tmp_path)
+    page = files.html.read_text()
+    folded = page[page.index("<summary>15 runs</summary>") : page.index("</details>")]
+    assert all(f"<li>lora-qv-seed{seed}</li>" in folded for seed in seeds)
+    line = next(line for line in files.md.read_text().splitlines() if "Still missing" in line)
+    assert line.count("lora-qv-seed") == 12 and line.endswith(", and 3 more.")
+
+
 def test_no_run_yet_is_still_a_report(tmp_path: Path) -> None:
     groups = [FakeGroup("full", "full", "", 8, 0.9, 9_000)]
     write_sweep(tmp_path, groups, seeds=(1,), n=30, skip=("full-seed1",))
