@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tunelet.data.batching import LengthBucketBatches
 from tunelet.data.language_text import TokenisedText
 from tunelet.data.plain_text import TextPart
 from tunelet.models.bases import Base
 from tunelet.models.language import build_causal_lm, build_masked_lm
 from tunelet.systems.adapt_lm_recipe import sections
 from tunelet.systems.recipes import PlannedRun
-from tunelet.systems.training_run import make_loop, make_optimizer
-from tunelet.training.estimate import Estimate, estimate, pick_batches
+from tunelet.systems.training_forecast import forecast_loop
+from tunelet.systems.training_run import batches_of, make_loop, use_threads
+from tunelet.training.estimate import Estimate
 from tunelet.training.language_objective import LanguageObjective
 from tunelet.training.loop import Loop
-from tunelet.training.schedule import planned_steps
 from tunelet.training.tracking import Tracker
 from tunelet.tuning.methods import prepare
-from tunelet.tuning.trainable import trainable_table
 
 
 def build_loop(
@@ -59,17 +56,8 @@ def build_loop(
         interrupted: asked after every step.
     """
     model_settings, language, tuning, training = sections(run)
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
-    batch = training.batch
-    lengths = objective.splits["train"].lengths
-    batches = LengthBucketBatches(lengths, batch.size, run.seed, pool_batches=batch.pool, tokens=batch.tokens)
-    steps = planned_steps(
-        batches.batches_per_epoch,
-        epochs=training.epochs,
-        accumulate=batch.accumulate,
-        max_steps=training.max_steps,
-    )
+    use_threads(training)
+    batches, steps = batches_of(training, objective.splits["train"].lengths, run.seed)
     build = build_masked_lm if language.kind == "masked" else build_causal_lm
     model = build(base, attention=model_settings.attention, seed=run.seed)
     tuned = prepare(model, tuning, total_steps=steps, seed=run.seed)
@@ -89,29 +77,10 @@ def build_loop(
 
 def forecast(run: PlannedRun, objective: LanguageObjective, base: Base) -> Estimate:
     """What a run will cost, from a few of its own steps; nothing stays."""
-    training = sections(run)[3]
     train, validation = objective.splits["train"], objective.splits["validation"]
     with tempfile.TemporaryDirectory() as folder:
         loop = build_loop(run, objective, base, Path(folder), identity="forecast")
-        batches = [loop.batches.next() for _ in range(loop.batches.batches_per_epoch)]
-        padded = [_padded(train, rows) for rows in batches]
-        typical, largest = pick_batches(padded)
-        table = trainable_table(loop.tuned.model)
-        engine = loop.tuned.engine
-        found = estimate(
-            loop.tuned.model,
-            lambda: make_optimizer(loop.tuned, training),
-            loop.loss,
-            typical=batches[typical],
-            largest=batches[largest],
-            total_steps=loop.total_steps * training.batch.accumulate,
-            tokens_per_step=sum(padded) / len(padded),
-            evaluation_tokens=max(1, loop.total_steps // loop.evaluate_every) * int(validation.lengths.sum()),
-            least_steps=None if training.patience is None else (training.patience + 1) * loop.evaluate_every,
-            size=lambda rows: _padded(train, rows),
-            working=lambda: engine.tensors() if engine is not None else (),
-        )
-    return replace(found, parameters=table.total, trainable=table.trainable)
+        return forecast_loop(loop, lambda rows: _padded(train, rows), int(validation.lengths.sum()))
 
 
 def split_metrics(objective: LanguageObjective, model: torch.nn.Module, split: str, part: TextPart) -> dict[str, Any]:

@@ -11,26 +11,28 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from tunelet.data.batching import LengthBucketBatches, in_order
+from tunelet.data.batching import in_order
 from tunelet.data.records import Task
 from tunelet.models.bases import Base
 from tunelet.models.classifier import build_classifier
 from tunelet.systems.classify_objective import Classification
 from tunelet.systems.classify_recipe import sections
 from tunelet.systems.recipes import PlannedRun
-from tunelet.systems.training_run import make_loop, make_optimizer
-from tunelet.training.estimate import Estimate, estimate, pick_batches
+from tunelet.systems.training_forecast import forecast_loop
+from tunelet.systems.training_run import batches_of, make_loop, use_threads
+from tunelet.training.estimate import Estimate
 from tunelet.training.loop import Loop
-from tunelet.training.schedule import planned_steps
 from tunelet.training.tracking import Tracker
 from tunelet.tuning.methods import prepare
-from tunelet.tuning.trainable import TrainableTable, trainable_table
+from tunelet.tuning.trainable import TrainableTable
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,8 @@ def build_loop(
         interrupted: asked after every step.
     """
     model_settings, tuning, training = sections(run)
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
-    lengths, batch = objective.splits["train"].lengths, training.batch
-    batches = LengthBucketBatches(lengths, batch.size, run.seed, pool_batches=batch.pool, tokens=batch.tokens)
-    steps = planned_steps(
-        batches.batches_per_epoch,
-        epochs=training.epochs,
-        accumulate=batch.accumulate,
-        max_steps=training.max_steps,
-    )
+    use_threads(training)
+    batches, steps = batches_of(training, objective.splits["train"].lengths, run.seed)
     model = build_classifier(base, task, attention=model_settings.attention, seed=run.seed)
     tuned = prepare(model, tuning, total_steps=steps, seed=run.seed)
     loop = make_loop(
@@ -105,29 +99,17 @@ def forecast(run: PlannedRun, objective: Classification, base: Base, task: Task)
     training = objective.training
     with tempfile.TemporaryDirectory() as folder:
         loop = build_loop(run, objective, base, task, Path(folder), identity="forecast")
-        batches = [loop.batches.next() for _ in range(loop.batches.batches_per_epoch)]
-        padded = [objective.padded_tokens("train", indices) for indices in batches]
-        typical, largest = pick_batches(padded)
-        evaluations = max(1, loop.total_steps // loop.evaluate_every)
         validation = in_order(objective.splits["validation"].lengths, training.batch.evaluation_size)
         tokens = sum(objective.padded_tokens("validation", indices) for indices in validation)
-        table = trainable_table(loop.tuned.model)  # counts as a run does: PEFT's spare copy of the head is no weight
         engine = loop.tuned.engine
-        if engine is not None and engine.frozen is not None:
-            with torch.no_grad():  # what frozen layers give is computed in a run's first epoch alone
-                for chosen in (typical, largest):
-                    loop.loss(batches[chosen])
-        found = estimate(
-            loop.tuned.model,
-            lambda: make_optimizer(loop.tuned, training),
-            loop.loss,
-            typical=batches[typical],
-            largest=batches[largest],
-            total_steps=loop.total_steps * training.batch.accumulate,
-            tokens_per_step=sum(padded) / len(padded),
-            evaluation_tokens=evaluations * tokens,
-            least_steps=None if training.patience is None else (training.patience + 1) * loop.evaluate_every,
-            size=lambda indices: objective.padded_tokens("train", indices),
-            working=lambda: engine.tensors() if engine is not None else (),
+
+        @torch.no_grad()
+        def warm(indices: NDArray[np.int64]) -> None:  # what frozen layers give: a run computes it in its first epoch
+            loop.loss(indices)
+
+        return forecast_loop(
+            loop,
+            lambda indices: objective.padded_tokens("train", indices),
+            tokens,
+            warm=warm if engine is not None and engine.frozen is not None else None,
         )
-    return replace(found, parameters=table.total, trainable=table.trainable)

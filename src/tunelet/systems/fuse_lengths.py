@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from tunelet.data.batching import in_order
-from tunelet.systems.training_run import make_optimizer
-from tunelet.training.estimate import Estimate, estimate, pick_batches
+from tunelet.systems.training_forecast import forecast_loop
+from tunelet.systems.training_run import steps_of
+from tunelet.training.estimate import Estimate
 from tunelet.training.loop import Loop
-from tunelet.training.schedule import planned_steps
 from tunelet.training.settings import TrainingSettings
+
+#: Batches of an epoch among which a typical one is looked for.
+_MOST_BATCHES = 200
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def lengths_of(training: TrainingSettings, examples: int) -> Lengths:
     """Steps and evaluations of a training on so many examples, without early stopping."""
     batch = training.batch
     batches = -(-examples // batch.size)
-    steps = planned_steps(batches, epochs=training.epochs, accumulate=batch.accumulate, max_steps=training.max_steps)
+    steps = steps_of(training, batches)
     every = training.evaluate_every
     return Lengths(steps, max(1, steps // (max(1, batches // batch.accumulate) if every == "epoch" else every)))
 
@@ -74,21 +77,6 @@ def time_on_texts(loop: Loop, frozen: int) -> Estimate:
 
 def time_loop(loop: Loop, size: Callable[[np.ndarray], int], lengths: Lengths, validation: int) -> Estimate:
     """Time some steps; `size` tells what a batch holds, `validation` how much an evaluation does."""
-    batches = [loop.batches.next() for _ in range(min(200, loop.batches.batches_per_epoch))]
-    sizes = [size(batch) for batch in batches]
-    typical, largest = pick_batches(sizes)
-    training = loop.settings
-    engine = loop.tuned.engine
-    return estimate(
-        loop.tuned.model,
-        lambda: make_optimizer(loop.tuned, training),
-        loop.loss,
-        typical=batches[typical],
-        largest=batches[largest],
-        total_steps=lengths.steps * training.batch.accumulate,
-        tokens_per_step=sum(sizes) / len(sizes),
-        evaluation_tokens=round(lengths.evaluations * validation),
-        least_steps=None if training.patience is None else (training.patience + 1) * loop.evaluate_every,
-        size=size,
-        working=lambda: engine.tensors() if engine is not None else (),
+    return forecast_loop(
+        loop, size, validation, steps=lengths.steps, evaluations=lengths.evaluations, most=_MOST_BATCHES
     )

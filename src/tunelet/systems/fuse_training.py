@@ -26,10 +26,9 @@ from tunelet.models.classifier import build_classifier
 from tunelet.systems.classify_objective import Classification
 from tunelet.systems.fuse_objective import SeveralTasks, VectorObjective
 from tunelet.systems.fuse_recipe import Sections
-from tunelet.systems.training_run import make_optimizer
+from tunelet.systems.training_run import make_optimizer, steps_of, use_threads
 from tunelet.training.loop import Batches, Loop, Objective
 from tunelet.training.resources import ResourceMeter
-from tunelet.training.schedule import planned_steps
 from tunelet.training.tracking import Tracker
 from tunelet.tuning import full
 from tunelet.tuning.fusion.adapters import build_backbone
@@ -156,14 +155,8 @@ def _plain(module: nn.Module) -> Tuned:
 
 def _loop(build: Callable[[int], Tuned], objective: Objective, batches: Batches, work: Work) -> Loop:
     training = work.chosen.training
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
-    steps = planned_steps(
-        batches.batches_per_epoch,
-        epochs=training.epochs,
-        accumulate=training.batch.accumulate,
-        max_steps=training.max_steps,
-    )
+    use_threads(training)
+    steps = steps_of(training, batches.batches_per_epoch)
     tuned = build(steps)
     return Loop(
         tuned=tuned,

@@ -27,7 +27,7 @@ from tunelet.systems.rescore_recipe import sections
 from tunelet.systems.rescore_results import ScoredSet
 from tunelet.systems.rescore_stages import Stages
 from tunelet.systems.rescore_taught import Taught
-from tunelet.systems.training_run import cost_of, make_loop, memory_of, opening, train_to_end
+from tunelet.systems.training_run import cost_of, make_loop, memory_of, opening, train_to_end, use_threads
 from tunelet.training.events import Note, Observer
 from tunelet.training.loop import Loop
 from tunelet.training.tracking import Tracker, open_trackers
@@ -156,8 +156,7 @@ def build_loop(
     """
     model_settings, _, _, tuning, training = sections(run)
     batch = training.batch
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
+    use_threads(training)
     batches = PhasedBatches(
         objective.lengths,
         objective.phases(training.epochs),

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tunelet.data.batching import LengthBucketBatches
 from tunelet.data.spoken_clips import Clips
 from tunelet.models.bases import Base
 from tunelet.models.speech.fbank import frames_of as mel_frames
@@ -30,14 +29,13 @@ from tunelet.systems.recipes import PlannedRun
 from tunelet.systems.speech_encoder_objective import HearingObjective, Learner, frames_of
 from tunelet.systems.speech_encoder_recipe import sections
 from tunelet.systems.speech_encoder_settings import EncoderSettings
-from tunelet.systems.training_run import make_loop, make_optimizer
-from tunelet.training.estimate import Estimate, estimate, pick_batches
+from tunelet.systems.training_forecast import forecast_loop
+from tunelet.systems.training_run import batches_of, make_loop, use_threads
+from tunelet.training.estimate import Estimate
 from tunelet.training.loop import Loop
-from tunelet.training.schedule import planned_steps
 from tunelet.training.tracking import Tracker
 from tunelet.tuning.methods import prepare
 from tunelet.tuning.settings import TuningSettings
-from tunelet.tuning.trainable import trainable_table
 
 #: the whole encoder trains, by its own modules
 _TUNING = TuningSettings(method="full", engine="peft")
@@ -105,17 +103,8 @@ def build_loop(
         learner: trained so far; None: a new one.
     """
     training = sections(run)[3]
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
-    batch = training.batch
-    lengths = frames_of(objective.clips["train"])
-    batches = LengthBucketBatches(lengths, batch.size, run.seed, pool_batches=batch.pool, tokens=batch.tokens)
-    steps = planned_steps(
-        batches.batches_per_epoch,
-        epochs=training.epochs,
-        accumulate=batch.accumulate,
-        max_steps=training.max_steps,
-    )
+    use_threads(training)
+    batches, steps = batches_of(training, frames_of(objective.clips["train"]), run.seed)
     tuned = prepare(learner or build_learner(run, objective), _TUNING, total_steps=steps, seed=run.seed)
     return make_loop(
         training,
@@ -138,7 +127,7 @@ def forecast(run: PlannedRun, sample: HearingObjective, clips: int) -> Estimate:
         sample: its train clips stand for all.
         clips: of the training split.
     """
-    training, heard = sections(run)[3], len(sample.clips["train"])
+    heard = len(sample.clips["train"])
     every = [row % heard for row in range(clips)]
     whole = replace(
         sample,
@@ -150,24 +139,8 @@ def forecast(run: PlannedRun, sample: HearingObjective, clips: int) -> Estimate:
     frames = frames_of(whole.clips["train"])
     with tempfile.TemporaryDirectory() as folder:
         loop = build_loop(run, whole, Path(folder), identity="forecast")
-        batches = [loop.batches.next() for _ in range(loop.batches.batches_per_epoch)]
-        padded = [len(rows) * int(frames[rows].max()) for rows in batches]
-        typical, largest = pick_batches(padded)
-        table = trainable_table(loop.tuned.model)
         held = int(frames_of(sample.clips["validation"]).sum())
-        found = estimate(
-            loop.tuned.model,
-            lambda: make_optimizer(loop.tuned, training),
-            loop.loss,
-            typical=batches[typical],
-            largest=batches[largest],
-            total_steps=loop.total_steps * training.batch.accumulate,
-            tokens_per_step=sum(padded) / len(padded),
-            evaluation_tokens=max(1, loop.total_steps // loop.evaluate_every) * held,
-            least_steps=None if training.patience is None else (training.patience + 1) * loop.evaluate_every,
-            size=lambda rows: len(rows) * int(frames[rows].max()),
-        )
-    return replace(found, parameters=table.total, trainable=table.trainable)
+        return forecast_loop(loop, lambda rows: len(rows) * int(frames[rows].max()), held)
 
 
 def split_metrics(objective: HearingObjective, model: torch.nn.Module, split: str) -> dict[str, Any]:

@@ -20,16 +20,43 @@ import torch
 from numpy.typing import NDArray
 
 from tunelet.base.files import folder_bytes
+from tunelet.data.batching import LengthBucketBatches
 from tunelet.systems.recipes import PlannedRun
 from tunelet.training.events import Event, Note, Observer, RunStarted, named
 from tunelet.training.loop import Batches, Loop, Objective
 from tunelet.training.memory import MemoryBreakdown, measure_memory
 from tunelet.training.resources import ResourceMeter
+from tunelet.training.schedule import planned_steps
 from tunelet.training.settings import BatchSettings, TrainingSettings
 from tunelet.training.tracking import Tracker
 from tunelet.tuning.precision import freeze_in
 from tunelet.tuning.trainable import TrainableTable
 from tunelet.tuning.tuned import Tuned
+
+
+def steps_of(training: TrainingSettings, batches_per_epoch: int) -> int:
+    """Optimiser steps that a recipe plans over so many batches."""
+    accumulate = training.batch.accumulate
+    return planned_steps(batches_per_epoch, epochs=training.epochs, accumulate=accumulate, max_steps=training.max_steps)
+
+
+def batches_of(training: TrainingSettings, lengths: NDArray[np.int64], seed: int) -> tuple[LengthBucketBatches, int]:
+    """The order in which a run sees its examples, and its optimiser steps.
+
+    Args:
+        training: the recipe's section.
+        lengths: (n,) of the training examples.
+        seed: of the run.
+    """
+    batch = training.batch
+    batches = LengthBucketBatches(lengths, batch.size, seed, pool_batches=batch.pool, tokens=batch.tokens)
+    return batches, steps_of(training, batches.batches_per_epoch)
+
+
+def use_threads(training: TrainingSettings) -> None:
+    """As many threads as the recipe says, for the whole process; where it says nothing, they stay."""
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
 
 
 def make_loop(

@@ -16,28 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tunelet.data.batching import LengthBucketBatches
 from tunelet.data.understanding.episode_pool import EpisodePool
 from tunelet.data.understanding.episodes import EpisodeSampler, EpisodeSettings
 from tunelet.models.bases import Base
 from tunelet.models.prefix.model import PrefixModel, build_prefix
 from tunelet.models.sentence_embedder import SentenceEmbedder
 from tunelet.systems.recipes import PlannedRun
-from tunelet.systems.training_run import longest_batch, make_loop, make_optimizer
+from tunelet.systems.training_forecast import forecast_loop
+from tunelet.systems.training_run import batches_of, longest_batch, make_loop, steps_of, use_threads
 from tunelet.systems.understand_base_data import BaseData, Examples
 from tunelet.systems.understand_base_objective import Cell, EpisodeCounts, EpisodeObjective, validation_episodes
 from tunelet.systems.understand_base_recipe import EpisodesSection, sections
-from tunelet.training.estimate import Estimate, estimate, pick_batches
+from tunelet.training.estimate import Estimate
 from tunelet.training.events import Note, Observer
 from tunelet.training.loop import Loop
-from tunelet.training.schedule import planned_steps
 from tunelet.training.tracking import Tracker
 from tunelet.tuning.methods import prepare
-from tunelet.tuning.trainable import trainable_table
 
 #: Batches of episodes, and episodes of validation, from which a forecast is made.
 SAMPLE = 20
@@ -88,9 +85,8 @@ def build_meta(
         identity: hash of the run; a saved state of another is refused.
     """
     chosen = sections(run)
-    training, batch = chosen.training, chosen.training.batch
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
+    training = chosen.training
+    use_threads(training)
 
     def build() -> PrefixModel:
         own = embedder if chosen.prefix.matching else None
@@ -112,10 +108,7 @@ def build_meta(
     held = EpisodeSampler(parts["validation"], drawn, _VALIDATION_SEED, count=model.count, limit=limit)
     fixed = validation_episodes(held, chosen.episodes)
     counts = EpisodeCounts.of(sampler, chosen.episodes.number, model)
-    batches = LengthBucketBatches(counts.lengths, batch.size, run.seed, pool_batches=batch.pool, tokens=batch.tokens)
-    steps = planned_steps(
-        batches.batches_per_epoch, epochs=training.epochs, accumulate=batch.accumulate, max_steps=training.max_steps
-    )
+    batches, steps = batches_of(training, counts.lengths, run.seed)
     objective = EpisodeObjective(model, sampler, fixed)
     tuned = prepare(model, chosen.tuning, total_steps=steps, seed=run.seed)
     if tuned.is_whole_model and not chosen.prefix.train_embeddings:
@@ -136,7 +129,7 @@ def build_meta(
     def untrained() -> list[Cell]:
         return objective.cells(build().to(loop.accelerator.device))
 
-    return Meta(loop, objective, counts, embedder, longest_batch(counts.lengths, batch), untrained)
+    return Meta(loop, objective, counts, embedder, longest_batch(counts.lengths, training.batch), untrained)
 
 
 def freeze_embeddings(model: PrefixModel) -> None:
@@ -164,35 +157,16 @@ def forecast(run: PlannedRun, meta: Meta) -> Estimate:
         meta: of `sample_of` the run.
     """
     loop, lengths, chosen = meta.loop, meta.counts.lengths, sections(run)
-    training, batch = chosen.training, chosen.training.batch
-    batches = [loop.batches.next() for _ in range(loop.batches.batches_per_epoch)]
-    padded = [len(rows) * int(lengths[rows].max()) for rows in batches]
-    typical, largest = pick_batches(padded)
-    table, engine = trainable_table(loop.tuned.model), loop.tuned.engine
     share = chosen.episodes.number / len(lengths)
-    steps = planned_steps(
-        max(1, round(len(batches) * share)),
-        epochs=training.epochs,
-        accumulate=batch.accumulate,
-        max_steps=training.max_steps,
-    )
+    steps = steps_of(chosen.training, max(1, round(loop.batches.batches_per_epoch * share)))
     asked = sum(len(reading.ids) for reading in _readings(meta))
-    each = asked * chosen.episodes.validation // len(meta.objective.fixed)
-    every = loop.evaluate_every if training.evaluate_every != "epoch" else steps
-    found = estimate(
-        loop.tuned.model,
-        lambda: make_optimizer(loop.tuned, training),
-        loop.loss,
-        typical=batches[typical],
-        largest=batches[largest],
-        total_steps=steps * batch.accumulate,
-        tokens_per_step=sum(padded) / len(padded),
-        evaluation_tokens=max(1, steps // every) * each,
-        least_steps=None if training.patience is None else (training.patience + 1) * every,
-        size=lambda rows: len(rows) * int(lengths[rows].max()),
-        working=lambda: engine.tensors() if engine is not None else (),
+    return forecast_loop(
+        loop,
+        lambda rows: len(rows) * int(lengths[rows].max()),
+        asked * chosen.episodes.validation // len(meta.objective.fixed),
+        steps=steps,
+        every=loop.evaluate_every if chosen.training.evaluate_every != "epoch" else steps,
     )
-    return replace(found, parameters=table.total, trainable=table.trainable)
 
 
 def _readings(meta: Meta) -> list[Any]:

@@ -26,6 +26,7 @@ from tunelet.systems import understand_base
 from tunelet.systems.checking import StageCheck
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
 from tunelet.systems.settling import settled
+from tunelet.systems.training_run import steps_of
 from tunelet.systems.understand_data import UnderstandData
 from tunelet.systems.understand_evaluation import Asker, Shown, asked_in
 from tunelet.systems.understand_material import Material
@@ -37,7 +38,6 @@ from tunelet.systems.understand_start import start_key
 from tunelet.systems.understand_tuning import make_ready
 from tunelet.systems.understand_ways import Way, ways_of
 from tunelet.training.events import ignore
-from tunelet.training.schedule import planned_steps
 
 #: prompts of a task that are timed at the least and the most demonstrations; steps of a tuning
 PROMPTS, STEPS = 8, 2
@@ -102,9 +102,8 @@ def _tuning(data: UnderstandData, runs: Sequence[PlannedRun], place: Path) -> St
 
 def _steps(data: UnderstandData, run: PlannedRun) -> int:
     training = sections(run).training
-    batch = training.batch
-    batches = math.ceil(len(data.tasks[data.names[sections(run).cell.source]].train) / batch.size)
-    return planned_steps(batches, epochs=training.epochs, accumulate=batch.accumulate, max_steps=training.max_steps)
+    examples = len(data.tasks[data.names[sections(run).cell.source]].train)
+    return steps_of(training, math.ceil(examples / training.batch.size))
 
 
 def _asking(data: UnderstandData, runs: Sequence[PlannedRun], place: Path) -> StageCheck:

@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tunelet.data.batching import LengthBucketBatches
 from tunelet.data.understanding.regimes import LabelNames
-from tunelet.systems.training_run import make_optimizer
+from tunelet.systems.training_run import batches_of, make_optimizer, use_threads
 from tunelet.systems.understand_batches import TuningBatches
 from tunelet.systems.understand_material import Material
 from tunelet.systems.understand_objective import PromptObjective
@@ -26,7 +25,6 @@ from tunelet.systems.understand_opened import Opened
 from tunelet.systems.understand_recipe import Sections
 from tunelet.training.loop import Loop
 from tunelet.training.resources import ResourceMeter
-from tunelet.training.schedule import planned_steps
 from tunelet.training.tracking import Tracker
 from tunelet.tuning.precision import freeze_in
 from tunelet.tuning.tuned import Tuned
@@ -71,8 +69,7 @@ def make_ready(
         identity: hash of the run; a saved state of another is refused.
     """
     training, approach = chosen.training, chosen.approach
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
+    use_threads(training)
     told = material.data.tasks[source]
     speech = approach.query == "speech"
     train, validation = (material.examples(source, part) for part in ("train", "validation"))
@@ -80,15 +77,11 @@ def make_ready(
         # always the same ones together, so that no run's vectors depend on which run heard first
         opened.ears.hear([*train, *validation])
     lengths = np.array([max(1, opened.model.count(one.text)) for one in train], np.int64)
-    batch = training.batch
-    order = LengthBucketBatches(lengths, batch.size, seed, pool_batches=batch.pool, tokens=batch.tokens)
+    order, steps = batches_of(training, lengths, seed)
     if approach.regime not in ("regular", "symbol", "random"):
         raise ValueError(f"the regime {approach.regime} trains nothing")
     names = LabelNames(approach.regime, told.task.label_names, pool=approach.pool)
     batches = TuningBatches(order, names, seed)
-    steps = planned_steps(
-        order.batches_per_epoch, epochs=training.epochs, accumulate=batch.accumulate, max_steps=training.max_steps
-    )
     tuned = opened.prepare(chosen.tuning, steps)
     if training.frozen == "bf16":
         freeze_in(tuned.model, torch.bfloat16)
@@ -106,7 +99,7 @@ def make_ready(
         batches,
         seed,
         chosen.model.max_length,
-        batch.evaluation_size,
+        training.batch.evaluation_size,
         speech,
         training.select == "loss",
         opened.places,
