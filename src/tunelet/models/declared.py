@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 
 _DECLARED = "_tunelet_declared"
+#: Attribute of an encoder that computes no scores between places that a mask keeps apart, so that rows may be long.
+READS_SEGMENTS = "_tunelet_reads_segments"
 
 
 @dataclass(frozen=True)

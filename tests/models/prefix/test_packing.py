@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from toy_understanding import toy_example
 from tunelet.data.understanding.asked import Asked
 from tunelet.data.understanding.prompt import build_prompt
 from tunelet.models.prefix.model import PrefixModel, build_prefix
-from tunelet.models.prefix.packing import pack, row_places
+from tunelet.models.prefix.packing import LONGEST, pack, row_places
+from tunelet.tuning.methods import prepare
+from tunelet.tuning.settings import TuningSettings
 
 
 def alike(count: int) -> list[Asked]:
@@ -58,6 +61,29 @@ def test_rows_are_as_long_as_pays() -> None:
     ids = [[1] * 90 + [2] * 60] * 16
     rows = pack(ids, [[0] * 90 + [1] * 60] * 16, 384)
     assert [len(row.members) for row in rows] == [6, 5, 5] and rows[0].length == 90 + 6 * 60
+
+
+def test_rows_of_a_model_that_computes_no_scores_between_prompts_are_long() -> None:
+    ids = [[1] * 90 + [2] * 60] * 100
+    rows = pack(ids, [[0] * 90 + [1] * 60] * 100, 384, apart=True)
+    assert [len(row.members) for row in rows] == [50, 50] and all(row.length <= LONGEST for row in rows)
+
+
+@pytest.mark.parametrize("speech", [False, True], ids=["text", "speech"])
+def test_the_fast_path_reads_long_rows_and_changes_nothing(tmp_path: Path, speech: bool) -> None:
+    model = build_prefix(base_in(tmp_path / "base"), blocks=True)
+    vectors = 0.1 * torch.randn(5, model.config.hidden_size, generator=torch.Generator().manual_seed(2))
+    model.listen(lambda queries: [vectors for _ in queries])
+    asked = [*alike(9), *([spoken()] if speech else [])]
+    section = TuningSettings.model_validate({"method": "lora", "targets": "attention+linear", "r": 2})
+    tuned = prepare(model, section, total_steps=9, seed=1)
+    model.eval()
+    parts = [model.encode([one]) for one in asked]
+    expected = [model(**part) for part in parts]
+    assert len(model.encode(alike(9))["input_ids"]) > 1
+    assert tuned.use_fast_path(torch.float32, seed=1) == "" and len(model.encode(alike(9))["input_ids"]) == 1
+    for row, part, alone in zip(model(**model.encode(asked)), parts, expected, strict=True):
+        torch.testing.assert_close(row[: part["classes"].shape[1]], alone[0, :-1], atol=1e-4, rtol=1e-4)
 
 
 def test_sharing_changes_neither_logits_nor_gradients(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from tunelet.tuning.fast import attention
-from tunelet.tuning.fast.engine import FAR
+from tunelet.tuning.fast.attention import FAR
 
 SHAPES = [(1, 1, 1), (3, 1, 7), (4, 6, 6), (2, 1, 33), (5, 33, 33)]
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fast_models import TARGETS, assert_same_gradients, classifier, config, engine_of, layer_by_autograd
 from tunelet.tuning.fast import attention
-from tunelet.tuning.fast.engine import FAR, FastEncoder
+from tunelet.tuning.fast.attention import FAR
+from tunelet.tuning.fast.engine import FastEncoder
 from tunelet.tuning.fast.layer import Layer
 from tunelet.tuning.fast.layer_function import run_layer
 from tunelet.tuning.fast.passes import Pass

@@ -34,7 +34,7 @@ from transformers import AutoModel
 from tunelet.base.errors import DataError, Problem
 from tunelet.data.understanding.asked import Asked
 from tunelet.models.bases import Base, usable_positions
-from tunelet.models.declared import declare
+from tunelet.models.declared import READS_SEGMENTS, declare
 from tunelet.models.evaluating import evaluating
 from tunelet.models.loading import from_base, refuse_lost
 from tunelet.models.merged_copy import merged_copy
@@ -135,7 +135,8 @@ class PrefixModel(nn.Module):
         rows = None
         if self.blocks:
             ids, blocks = [reading.ids for reading in readings], [reading.blocks for reading in readings]
-            rows = pack(ids, blocks, int(self.config.hidden_size))
+            apart = bool(getattr(self.language, READS_SEGMENTS, False))
+            rows = pack(ids, blocks, int(self.config.hidden_size), apart=apart)
         return self._collated(questions, readings, vectors, rows)
 
     def forward(self, **batch: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
     row:   block 0 · rest of prompt 1 · rest of prompt 2 · ...
 
 A prompt that is read in blocks (`blocks`) sees its own rest and block 0, so nothing changes for it, whoever stands
-beside it. Attention over a row of T places costs T^2, so a row is not made as long as can be (`row_places`). Not here:
-the tensors of a batch (`batch`), reading without gradients (`blocks.BlockStates`).
+beside it. Attention over a row of T places costs T^2, so a row is not made as long as can be (`row_places`), unless the
+model computes no scores between prompts (`tuning.fast.segments`): then it has up to `LONGEST` places. Not here: the
+tensors of a batch (`batch`), reading without gradients (`blocks.BlockStates`).
 
 Example:
     >>> [row.members for row in pack([[7, 7, 1], [8, 2], [7, 7, 3, 3]], [[0, 0, 1], [0, 1], [0, 0, 1, 1]], width=384)]
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64] | list[int]
+#: Places of a row at most, whatever they cost: its mask has the square of that.
+LONGEST = 4096
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,14 @@ def alone(lengths: Sequence[int]) -> list[Row]:
     return [Row((number,), 0, (0,), length) for number, length in enumerate(lengths)]
 
 
-def pack(ids: Sequence[Numbers], blocks: Sequence[Numbers], width: int) -> list[Row]:
+def pack(ids: Sequence[Numbers], blocks: Sequence[Numbers], width: int, *, apart: bool = False) -> list[Row]:
     """Rows of prompts with the same block 0, in the order of their first members.
 
     Args:
         ids: (T,) tokens of each prompt.
         blocks: (T,) the block of each token; block 0 stands first.
         width: H of the model.
+        apart: whether it computes no scores between the prompts of a row.
     """
     groups: dict[bytes, list[int]] = {}
     shared = [int((np.asarray(block) == 0).sum()) for block in blocks]
@@ -65,7 +69,7 @@ def pack(ids: Sequence[Numbers], blocks: Sequence[Numbers], width: int) -> list[
     for members in groups.values():
         first = shared[members[0]]
         rests = [len(ids[number]) - first for number in members]
-        count = ceil(sum(rests) / row_places(first, width))
+        count = ceil(sum(rests) / (max(1, LONGEST - first) if apart else row_places(first, width)))
         for part in np.array_split(np.arange(len(members)), min(count, len(members))):
             starts = first + np.concatenate([[0], np.cumsum([rests[place] for place in part.tolist()])])
             chosen = tuple(members[place] for place in part.tolist())

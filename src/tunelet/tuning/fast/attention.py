@@ -18,6 +18,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+#: added to a score at what is not seen; far below any score, and finite in every type
+FAR = -1e4
 #: scores of a piece: 2 MB in bf16, the size of a core's cache
 PIECE = 1 << 20
 #: rows (batch x heads) of a piece -> the dropout masks of its scores, or nothing without dropout
@@ -32,7 +34,8 @@ def forward(
     Args:
         q: (G, Q, d) queries.
         k, v: (G, L, d) keys and values.
-        bias: (G, 1, L), added to the scores: large and negative at padding. None: no padding.
+        bias: (G, 1 or Q, L), added to the scores: large and negative at what is not seen, padding say; or, for all
+            heads alike, (B, 1 or Q, L). None: everything is seen.
         mask_of: gives the masks (end - start, Q, L) of the groups from start to end; None: no dropout.
 
     Returns:
@@ -40,12 +43,12 @@ def forward(
     """
     step = piece_of(q.shape[1], k.shape[1])
     if step >= len(q):
-        p = _weights(q, k, bias)
+        p = _weights(q, k, _of(bias, 0, len(q), len(q)))
         return torch.bmm(p if mask_of is None else p * mask_of(0, len(q)), v), p
     context = torch.empty_like(q)
     for start in range(0, len(q), step):
         end = min(start + step, len(q))
-        p = _weights(q[start:end], k[start:end], None if bias is None else bias[start:end])
+        p = _weights(q[start:end], k[start:end], _of(bias, start, end, len(q)))
         if mask_of is not None:
             p = p * mask_of(start, end)
         torch.bmm(p, v[start:end], out=context[start:end])
@@ -75,7 +78,7 @@ def backward(
     scale = q.shape[-1] ** -0.5
     for start in range(0, len(q), step):
         part = slice(start, min(start + step, len(q)))
-        p = kept if kept is not None else _weights(q[part], k[part], None if bias is None else bias[part])
+        p = kept if kept is not None else _weights(q[part], k[part], _of(bias, part.start, part.stop, len(q)))
         mask = None if mask_of is None else mask_of(part.start, part.stop)
         torch.bmm((p if mask is None else p * mask).transpose(1, 2), dcontext[part], out=dv[part])
         dp = torch.bmm(dcontext[part], v[part].transpose(1, 2))
@@ -86,6 +89,13 @@ def backward(
         torch.bmm(ds, k[part], out=dq[part])
         torch.bmm(ds.transpose(1, 2), q[part], out=dk[part])
     return dq, dk, dv
+
+
+def _of(bias: Tensor | None, start: int, end: int, groups: int) -> Tensor | None:
+    """The bias of the groups from start to end."""
+    if bias is None or len(bias) == groups:
+        return None if bias is None else bias[start:end]
+    return bias[torch.arange(start, end, device=bias.device) // (groups // len(bias))]
 
 
 def _weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:

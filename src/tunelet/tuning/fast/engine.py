@@ -12,21 +12,23 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
+from tunelet.models.declared import READS_SEGMENTS
 from tunelet.models.mask_pool import MaskPool, Masks, drop
+from tunelet.tuning.fast.attention import FAR
 from tunelet.tuning.fast.frozen import FrozenStates, Ids
 from tunelet.tuning.fast.layer import Layer
 from tunelet.tuning.fast.layer_function import run_layer
 from tunelet.tuning.fast.passes import Pass
+from tunelet.tuning.fast.segments import find_segments
 from tunelet.tuning.fast.sites import Copy
 
-#: added to a score at padding; far below any score, and finite in every type
-FAR = -1e4
 #: number of the embeddings' site of dropout; layers' numbers are below
 _EMBEDDINGS = 1 << 20
 
@@ -72,6 +74,7 @@ class FastEncoder:
         self._members = [m for layer in self.layers for site in layer.sites for m in site.members if m.module]
         self._pools = {p: MaskPool(p, dtype, device, seed) for p in sorted(rates) if p > 0.0}
         backbone.forward = self.forward
+        setattr(backbone, READS_SEGMENTS, True)
 
     def use(self, layers: Sequence[Layer]) -> None:
         """Compute with these layers, which hold the same parameters, from now on."""
@@ -82,19 +85,24 @@ class FastEncoder:
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, *positional: Any, **others: Any
     ) -> Any:
         """The backbone's forward pass: ids (B, L) and mask (B, L) or (B, 1, L, L) to the last hidden state and the
-        pooled first token.
+        pooled first token. In the place of ids there may be `inputs_embeds` (B, L, H).
 
         With `first_only` the last hidden state is (B, 1, H): a classification head looks at no other token.
         """
-        if input_ids is None or positional or not self.can(attention_mask, others):
+        embeds = others.pop("inputs_embeds", None)
+        if (input_ids is None) == (embeds is None) or positional or not self.can(attention_mask, others, embeds):
+            others |= {} if embeds is None else {"inputs_embeds": embeds}
             return type(self.backbone).forward(self.backbone, input_ids, attention_mask, *positional, **others)
         self.refresh()
         masks = self.masks(draw_number()) if self.backbone.training else {}
         ids, held = ids_of(others), self.frozen
-        if held is not None and self.backbone.training and not ids and self.frozen_depth() >= held.depth:
+        given = {"input_ids": input_ids} if input_ids is not None else {"inputs_embeds": embeds}
+        layers = self.layers
+        plain = self.backbone.training and not ids
+        if held is not None and input_ids is not None and plain and self.frozen_depth() >= held.depth:
             x, layers = held.states(input_ids, attention_mask), self.layers[held.depth :]
         else:
-            x, layers = self.embedded((masks,), input_ids=input_ids, **ids), self.layers
+            x = self.embedded((masks,), **given, **ids)
         return self.answer(self._through(layers, x, attention_mask, masks))
 
     def _through(
@@ -104,7 +112,10 @@ class FastEncoder:
         batch, length = x.shape[:2]
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.dtype).reshape(batch * length, -1)
-            step = Pass(batch, length, self.bias(attention_mask), (masks,))
+            pairs = attention_mask is not None and attention_mask.dim() == 4
+            segments = find_segments(attention_mask, self.dtype) if pairs and attention_mask is not None else None
+            bias = self.bias(attention_mask) if segments is None else None
+            step = Pass(batch, length, bias, (masks,), segments)
             for layer in layers:
                 x = run_layer(layer, x, step, checkpointing=self.checkpointing)
         return x.view(batch, -1, x.shape[-1])
@@ -166,7 +177,8 @@ class FastEncoder:
 
     def detach(self) -> None:
         """Give the forward pass back."""
-        self.backbone.__dict__.pop("forward", None)
+        for name in ("forward", READS_SEGMENTS):
+            self.backbone.__dict__.pop(name, None)
 
     def state_dict(self) -> dict[str, int]:
         """The seed of each mask pool, by probability: with torch's generator, all that later masks depend on."""
@@ -181,8 +193,14 @@ class FastEncoder:
         for p, pool in self._pools.items():
             pool.restart(state[str(p)])
 
-    def can(self, attention_mask: Tensor | None, others: Mapping[str, Any]) -> bool:
-        """Whether a call asks for nothing else than what is computed here."""
+    def can(self, attention_mask: Tensor | None, others: Mapping[str, Any], embeds: Tensor | None = None) -> bool:
+        """Whether a call asks for nothing else than what is computed here.
+
+        Args:
+            embeds: (B, L, H) embeddings of words in the place of tokens.
+        """
+        if embeds is not None and "inputs_embeds" not in signature(self.backbone.embeddings.forward).parameters:
+            return False
         asked = [key for key, value in others.items() if value is not None and value is not False and key not in _TAKEN]
         shaped = attention_mask is None or attention_mask.dim() == 2 or self._of_pairs(attention_mask)
         whole = others.get("return_dict") is not False and all(member.in_force for member in self._members)

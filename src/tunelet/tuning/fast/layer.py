@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tunelet.tuning.fast.attention import MaskOf
 from tunelet.tuning.fast.group_sites import GroupSite
 from tunelet.tuning.fast.passes import Pass
+from tunelet.tuning.fast.segments import Part
 from tunelet.tuning.fast.sites import Copy, Site
 
 #: sites of dropout in a layer: the updates' inputs at the four products, the two residuals, the scores
@@ -131,6 +132,10 @@ class Layer:
     def mask_of_residual(self, second: bool, step: Pass, shape: tuple[int, ...]) -> Tensor | None:
         """Mask of what is added to the residual."""
         return step.mask(self.hidden_dropout[second], self.number(RESIDUAL_2 if second else RESIDUAL_1), shape)
+
+    def mask_of_part(self, step: Pass, part: Part, number: int) -> MaskOf | None:
+        """Masks of the attention weights of a part of the segments."""
+        return step.mask_of_part(self.attention_dropout, self.number(SCORES), self.heads, part, number)
 
     def mask_of_scores(self, step: Pass, queries: int) -> MaskOf | None:
         """Masks of the attention weights, piece by piece; pieces differ by the number of their first group."""

@@ -11,7 +11,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tunelet.models.mask_pool import Masks
 from tunelet.tuning.fast.attention import MaskOf, piece_of
+from tunelet.tuning.fast.segments import Part, Segments
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Pass:
         batch, length: B and L of all models together; activations are (B L, width), and B is a multiple of M.
         bias: (B heads, 1, L) for the scores, or None without padding.
         masks: for each model its dropout masks by probability; empty ones where dropout is off.
+        segments: what sees what, where there is more to it than padding and one model alone; then `bias` is None.
     """
 
     batch: int
     length: int
     bias: Tensor | None
     masks: tuple[Mapping[float, Masks], ...]
+    segments: Segments | None = None
 
     @property
     def dropout(self) -> bool:
@@ -53,11 +56,16 @@ class Pass:
         """The mask of one model's own rows; dropout has to be on."""
         return self.masks[model][p].slice(site, prod(shape), part).view(shape)
 
-    def mask_of_scores(self, p: float, site: int, queries: int, heads: int) -> MaskOf | None:
+    def mask_of_part(self, p: float, site: int, heads: int, part: Part, number: int) -> MaskOf | None:
+        """Masks of the attention weights of a part of the segments, of which no two have the same."""
+        alone = replace(self, batch=len(part.places), length=part.keys)
+        return alone.mask_of_scores(p, site, part.places.shape[1], heads, (number + 1) << 24)
+
+    def mask_of_scores(self, p: float, site: int, queries: int, heads: int, offset: int = 0) -> MaskOf | None:
         """Masks of the attention weights, piece by piece; pieces differ by the number of their first group.
 
-        The groups of all models are numbered through. A model's own pieces begin anew with it, so that they are those
-        that it has alone.
+        The groups of all models are numbered through, from `offset`. A model's own pieces begin anew with it, so that
+        they are those that it has alone.
         """
         if not self.dropout or p == 0.0:
             return None
@@ -69,7 +77,7 @@ class Pass:
                 model, first = divmod(start, own)
                 begin = first // piece * piece
                 stop = min(begin + piece, own)
-                whole = self.mask_of(model, p, site, (stop - begin, queries, self.length), begin)
+                whole = self.mask_of(model, p, site, (stop - begin, queries, self.length), offset + begin)
                 parts.append(whole[first - begin : end - model * own - begin])
                 start = model * own + stop
             return parts[0] if len(parts) == 1 else torch.cat(parts)
