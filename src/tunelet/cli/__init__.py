@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tunelet import __version__
+from tunelet.base.allocator import keep_freed_memory
 from tunelet.base.errors import FAILED, INTERRUPTED, WRONG_INPUT, TuneletError
 from tunelet.cli import bench, check, predict, rescore, run, show, understand
 
@@ -92,4 +93,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """Entry point of the installed script."""
+    keep_freed_memory()
     sys.exit(main())

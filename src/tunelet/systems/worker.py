@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tunelet.base.allocator import keep_freed_memory
 from tunelet.base.errors import INTERRUPTED, TrainingError, TuneletError
 from tunelet.systems.jobs import Job, Order
 from tunelet.training.events import Event, Note, to_json
@@ -77,4 +78,5 @@ def main(argument: str) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main(sys.argv[1]))
