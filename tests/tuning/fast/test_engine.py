@@ -295,11 +295,16 @@ class TestModes:
         expected, found = (model(**inputs, output_hidden_states=True).hidden_states for model in (slow, fast))
         assert len(found) == len(expected) == 3
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-        embedded = slow.get_input_embeddings()(inputs["input_ids"])
+
+    def test_embeddings_take_the_place_of_tokens(self) -> None:
+        slow, fast = twins(classifier())
+        inputs = batch(2, 5, padded=True)
+        embedded = slow.get_input_embeddings()(inputs["input_ids"]).detach()
         expected, found = (
             model(inputs_embeds=embedded, attention_mask=inputs["attention_mask"]).logits for model in (slow, fast)
         )
-        assert torch.equal(found, expected)
+        torch.testing.assert_close(found, expected, atol=EXACT, rtol=EXACT)
+        assert torch.equal(found, fast(**inputs).logits)  # the same words as tokens
 
     def test_an_adapter_switched_off_or_merged_is_off_or_merged(self) -> None:
         slow, fast = twins(classifier().eval())
