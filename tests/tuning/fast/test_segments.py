@@ -90,6 +90,14 @@ def test_segments_of_like_length_are_computed_together_and_what_is_in_front_once
     assert sorted(places.tolist()) == [*range(26), *range(26, 26 + 15)]  # all but the padding, each once
 
 
+def test_a_row_of_padding_alone_takes_nothing_and_gives_nothing() -> None:
+    mask = mask_of([(2, [3, 3, 3]), (0, [])])
+    joined = torch.randn(22, 3 * WIDTH, dtype=torch.float64)
+    context = found(mask).forward(joined, HEADS, lambda *_: None)
+    torch.testing.assert_close(context, whole(joined, mask))
+    assert context[11:].eq(0).all()
+
+
 def test_what_is_hidden_within_a_segment_stays_hidden() -> None:
     # two prompts of two demonstrations and a query, after definitions: a demonstration does not see the other
     blocks = torch.tensor([[0, 0, 1, 1, 2, 2, 65535, 65537, 65537, 131071, -1, -1]])

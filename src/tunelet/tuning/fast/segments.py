@@ -33,7 +33,7 @@ from tunelet.tuning.fast.heads import join, merge, split
 _WORTH = 0.8
 #: Segments are computed with others of at least this share of their length.
 _ALIKE = 0.75
-#: (queries, keys, number of the part) -> masks of its attention weights
+#: (part, its number) -> masks of its attention weights, or nothing without dropout
 MasksOf = Callable[["Part", int], MaskOf | None]
 
 
@@ -45,14 +45,14 @@ class Part:
         places: (N, W) where each stands in the flattened batch; shorter ones end with repetitions.
         there: (M,) numbers, among the N W, of those that are no repetitions.
         before: (N, D) what each sees in front of it, in the same way; D is 0 where that is nothing.
-        sizes: how many of the D, for each of the N.
+        fronts: for each of the N where that begins, and how many of the D it has; it stands together.
         bias: (N, W, D + W), 0 where a place sees another, `FAR` where it does not.
     """
 
     places: Tensor
     there: Tensor
     before: Tensor
-    sizes: tuple[int, ...]
+    fronts: tuple[tuple[int, int], ...]
     bias: Tensor
 
     @property
@@ -75,10 +75,8 @@ class Part:
 
     def put_before(self, target: Tensor, rows: Tensor) -> None:
         """Add rows (N, D, X) to the target (B L, X): one segment after the other, so always in the same order."""
-        for place, size, own in zip(self.before, self.sizes, rows, strict=True):
-            if size:
-                start = int(place[0])  # what stands before stands together
-                target[start : start + size] += own[:size]
+        for (start, size), own in zip(self.fronts, rows, strict=True):
+            target[start : start + size] += own[:size]
 
 
 @dataclass(frozen=True)
@@ -151,6 +149,8 @@ def _structure(seen: Tensor) -> tuple[int, list[int]]:
     end = int(there.long().cumprod(0).sum())
     if bool(there[end:].any()):  # no padding: whoever does not see itself stands in the midst
         end = len(seen)
+    if not end:
+        return 0, []
     seen = seen[:end, :end]
     front = int(seen.all(0).long().cumprod(0).sum())
     if front == end or bool(seen[:front, front:].any()):
@@ -203,6 +203,6 @@ def _part(
         places=flat + places,
         there=inside.flatten().nonzero().flatten(),
         before=flat + before,
-        sizes=tuple(front.tolist()),
+        fronts=tuple(zip((rows * length).tolist(), front.tolist(), strict=True)),
         bias=bias,
     )
