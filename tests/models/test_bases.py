@@ -81,33 +81,30 @@ def test_without_the_package_the_message_says_which_extra(monkeypatch: pytest.Mo
         load_base(ModelSettings())
 
 
-def test_other_weights_in_the_package_are_refused_with_both_hashes(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "carrier_of_other_weights"
+@pytest.fixture
+def carried(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights in a package that takes the place of the one that carries MiniLM's, and must not be imported."""
+    package = tmp_path / f"carrier_of_{tmp_path.name}"
     shutil.copytree(folder, package / "model")
     (package / "__init__.py").write_text("raise RuntimeError('must not be imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(bases, "_PACKAGE", package.name)
+    return package / "model" / "model.safetensors"
+
+
+def test_other_weights_in_the_package_are_refused_with_both_hashes(carried: Path) -> None:
     with pytest.raises(BaseModelError) as caught:
         load_base(ModelSettings())
-    found = bases.sha256_file(package / "model" / "model.safetensors")
-    assert found in str(caught.value) and bases.EMBEDDED_SHA256 in str(caught.value)
+    assert bases.sha256_file(carried) in str(caught.value) and bases.EMBEDDED_SHA256 in str(caught.value)
 
 
 def test_weights_that_change_after_they_were_checked_are_refused_as_well(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    carried: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "carrier_that_changes"
-    shutil.copytree(folder, package / "model")
-    (package / "__init__.py").write_text("")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(bases, "_PACKAGE", package.name)
-    weights = package / "model" / "model.safetensors"
-    monkeypatch.setattr(bases, "EMBEDDED_SHA256", bases.sha256_file(weights))
+    monkeypatch.setattr(bases, "EMBEDDED_SHA256", bases.sha256_file(carried))
     load_base(ModelSettings())
     load_base(ModelSettings())
-    weights.write_bytes(weights.read_bytes() + b" ")
+    carried.write_bytes(carried.read_bytes() + b" ")
     with pytest.raises(BaseModelError, match="not the weights of all-MiniLM"):
         load_base(ModelSettings())
 

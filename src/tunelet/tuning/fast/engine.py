@@ -96,13 +96,13 @@ class FastEncoder:
         self.refresh()
         masks = self.masks(draw_number()) if self.backbone.training else {}
         ids, held = ids_of(others), self.frozen
-        given = {"input_ids": input_ids} if input_ids is not None else {"inputs_embeds": embeds}
-        layers = self.layers
-        plain = self.backbone.training and not ids
-        if held is not None and input_ids is not None and plain and self.frozen_depth() >= held.depth:
+        layers, whole = self.layers, self.backbone.training and not ids
+        if input_ids is None:
+            x = self.embedded((masks,), inputs_embeds=embeds, **ids)
+        elif held is not None and whole and self.frozen_depth() >= held.depth:
             x, layers = held.states(input_ids, attention_mask), self.layers[held.depth :]
         else:
-            x = self.embedded((masks,), **given, **ids)
+            x = self.embedded((masks,), input_ids=input_ids, **ids)
         return self.answer(self._through(layers, x, attention_mask, masks))
 
     def _through(
@@ -112,8 +112,9 @@ class FastEncoder:
         batch, length = x.shape[:2]
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.dtype).reshape(batch * length, -1)
-            pairs = attention_mask is not None and attention_mask.dim() == 4
-            segments = find_segments(attention_mask, self.dtype) if pairs and attention_mask is not None else None
+            segments = None
+            if attention_mask is not None and attention_mask.dim() == 4:
+                segments = find_segments(attention_mask, self.dtype)
             bias = self.bias(attention_mask) if segments is None else None
             step = Pass(batch, length, bias, (masks,), segments)
             for layer in layers:
