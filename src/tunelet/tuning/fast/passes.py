@@ -30,7 +30,7 @@ class Pass:
         batch, length: B and L of all models together; activations are (B L, width), and B is a multiple of M.
         bias: (B heads, 1, L) for the scores, or None without padding.
         masks: for each model its dropout masks by probability; empty ones where dropout is off.
-        segments: what sees what, where there is more to it than padding and one model alone; then `bias` is None.
+        segments: of masks that say for each token what it sees, where rows fall apart; then `bias` is None, and M is 1.
     """
 
     batch: int
@@ -57,7 +57,7 @@ class Pass:
         return self.masks[model][p].slice(site, prod(shape), part).view(shape)
 
     def mask_of_part(self, p: float, site: int, heads: int, part: Part, number: int) -> MaskOf | None:
-        """Masks of the attention weights of a part of the segments, of which no two have the same."""
+        """Masks of the attention weights of one part of the segments; each part has its own."""
         alone = replace(self, batch=len(part.places), length=part.keys)
         return alone.mask_of_scores(p, site, part.places.shape[1], heads, (number + 1) << 24)
 
