@@ -72,6 +72,23 @@ def test_an_unknown_voice_is_refused_by_name(voice: str, told: str) -> None:
 
 
 @needs_espeak
+def test_a_variant_that_an_accent_does_not_take_is_refused() -> None:
+    """espeak-ng 1.51 says ``en-gb+zac`` as ``en-gb``, so that a voice of one split would be that of another."""
+    espeak = Espeak()
+    assert espeak.say("good morning", Manner("en+zac")).shape != espeak.say("good morning", Manner("en-gb")).shape
+    espeak._sound = lambda voice: b"the same"  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"says 'en-gb\+zac' as it says 'en-gb'.*'en' takes them"):
+        espeak.check(["en-gb", "en-gb+zac"])
+
+
+@needs_espeak
+def test_all_voices_sound_different() -> None:
+    espeak = Espeak()
+    voices = [*TRAIN_VOICES, *VALIDATION_VOICES, *TEST_VOICES]
+    assert len({espeak.say("morning", Manner(voice)).tobytes() for voice in voices}) == len(voices)
+
+
+@needs_espeak
 @pytest.mark.parametrize("text", ["", "five 5", "Upper", "-v", "a\nb"])
 def test_a_text_that_is_not_in_its_spoken_form_is_refused(text: str) -> None:
     with pytest.raises(DataError, match=r"cannot be spoken|empty text"):

@@ -36,17 +36,24 @@ from tunelet.data.noise import NoiseKind, Samples
 PROGRAM = "espeak-ng"
 #: To be raised when the same manner would sound otherwise.
 VERSION = 1
-#: Accent and variant of espeak-ng. Variants that resemble each other (adam, edward; belinda, linda) are on one side.
+#: Accent and variant of espeak-ng. Variants that resemble each other (adam, edward; belinda, linda) are on one side;
+#: aunty (as f4), Storm (as victor), Tweaky (as john), steph2 and steph3 are on none. British voices are of ``en``,
+#: for espeak-ng 1.51 adds no variant to ``en-gb`` and does not say so.
 TRAIN_VOICES = (
-    "en-us", "en-us+Andy", "en-us+Annie", "en-us+f1", "en-us+f2", "en-us+m1", "en-us+m3", "en-us+m4", "en-us+m6",
-    "en-us+m7", "en-us+Gene", "en-us+Denis", "en-us+adam", "en-us+edward", "en-us+belinda", "en-us+linda",
-    "en-us+boris", "en-us+max", "en-us+ed", "en-us+klatt", "en-us+klatt3", "en-us+norbert", "en-us+marcelo",
-    "en-us-nyc+f2", "en-us-nyc+m3", "en-gb", "en-gb+Annie", "en-gb+m1", "en-gb+Gene", "en-gb+linda", "en-gb+ed",
-    "en-gb-x-rp+f1", "en-gb-x-rp+m4", "en-gb-scotland+m7",
+    "en-us", "en-us+Alex", "en-us+Andy", "en-us+Annie", "en-us+AnxiousAndy", "en-us+Denis", "en-us+Gene", "en-us+Hugo",
+    "en-us+Jacky", "en-us+Marco", "en-us+Mario", "en-us+Mike", "en-us+Nguyen", "en-us+adam", "en-us+anika",
+    "en-us+antonio", "en-us+belinda", "en-us+benjamin", "en-us+boris", "en-us+Michael", "en-us+ed", "en-us+edward",
+    "en-us+f1", "en-us+f2", "en-us+f5", "en-us+grandma", "en-us+grandpa", "en-us+gustave", "en-us+iven", "en-us+klatt",
+    "en-us+klatt3", "en-us+klatt4", "en-us+linda", "en-us+m1", "en-us+m3", "en-us+m4", "en-us+m6", "en-us+m7",
+    "en-us+m8", "en-us+marcelo", "en-us+max", "en-us+norbert", "en-us+pablo", "en-us+quincy", "en-us+rob",
+    "en-us+sandro", "en-us+shelby", "en-us+travis", "en-us+zac", "en-us-nyc+f2", "en-us-nyc+m3", "en-us-nyc+shelby",
+    "en-gb", "en+Annie", "en+Gene", "en+michel", "en+anika", "en+ed", "en+linda", "en+m1",
+    "en+zac", "en-gb-x-rp+f1", "en-gb-x-rp+m4", "en-gb-x-gbclan+f5", "en-gb-x-gbcwmd+m8", "en-gb-scotland+m7",
+    "en-gb-scotland+grandma", "en-029+robert",
 )  # fmt: skip
-VALIDATION_VOICES = ("en-us+f3", "en-us+m2", "en-us+Lee", "en-gb+john")
-TEST_VOICES = ("en-us+f4", "en-us+m5", "en-us+david", "en-us+Alicia", "en-us+paul", "en-us+victor", "en-gb+steph",
-               "en-gb+Andrea")  # fmt: skip
+VALIDATION_VOICES = ("en-us+f3", "en-us+m2", "en-us+Lee", "en+john")
+TEST_VOICES = ("en-us+f4", "en-us+m5", "en-us+david", "en-us+Alicia", "en-us+paul", "en-us+victor", "en+steph",
+               "en+Andrea")  # fmt: skip
 
 #: loudest sample, and seconds of silence that are kept around the words
 _PEAK, _EDGE = 0.7, 0.12
@@ -124,12 +131,13 @@ class Espeak:
         return frozenset({*accents, "en", *(f"+{name}" for name in files if name)})
 
     def check(self, voices: Iterable[str]) -> None:
-        """Refuse voices that it does not have: it would say nothing of an unknown variant and leave it out.
+        """Refuse voices that it does not have, or says like another: it would tell nothing and leave a variant out.
 
         Raises:
-            InputError: all unknown ones.
+            InputError: all unknown ones, and all whose variant changes nothing.
         """
         problems = []
+        plain = functools.cache(self._sound)
         for voice in dict.fromkeys(voices):
             accent, plus, variant = voice.partition("+")
             for part in (accent, f"+{variant}") if plus else (accent,):
@@ -137,6 +145,12 @@ class Espeak:
                     near = suggest(part, self.voices)
                     hint = f"did you mean {near!r}?" if near else "see `espeak-ng --voices=en` and `--voices=variant`"
                     problems.append(Problem(f"espeak-ng has no voice {voice!r}: {part!r} is unknown", hint=hint))
+                    break
+            else:
+                if plus and self._sound(voice) == plain(accent):
+                    what = f"espeak-ng says {voice!r} as it says {accent!r}"
+                    hint = "its accent takes no variants; 'en' takes them in the place of 'en-gb'"
+                    problems.append(Problem(what, hint=hint))
         if problems:
             raise InputError(problems)
 
@@ -153,7 +167,7 @@ class Espeak:
             hint = "bring it into its spoken form: a to z, apostrophe, single blanks"
             raise DataError(Problem(f"cannot be spoken: {text[:60]!r}" if text else "an empty text", hint=hint))
         options = ["-v", manner.voice, "-s", str(manner.rate), "-p", str(manner.pitch), "-g", str(manner.gap)]
-        done = subprocess.run([self._program, *options, "--stdout", text], capture_output=True)
+        done = self._spoken(options, text)
         try:
             samples, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
         except soundfile.LibsndfileError:
@@ -166,6 +180,13 @@ class Espeak:
         heard = soxr.resample(samples[loud[0] : loud[-1] + 1], rate, RATE)
         heard = np.pad(heard, edge)
         return np.asarray(heard * (_PEAK / np.abs(heard).max()), dtype=np.float32)
+
+    def _sound(self, voice: str) -> bytes:
+        """A word in a voice, as the program writes it."""
+        return self._spoken(["-v", voice], "morning").stdout
+
+    def _spoken(self, options: Sequence[str], text: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([self._program, *options, "--stdout", text], capture_output=True)
 
     def _ask(self, option: str) -> str:
         done = subprocess.run([self._program, option], capture_output=True, text=True, errors="replace")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from tunelet.models.speech import soft_pieces
 from tunelet.models.speech.protocol import SpeechFeatures, drawing
 from tunelet.models.speech.small import SmallSettings
 from tunelet.models.speech.soft_pieces import SoftPieces
@@ -99,6 +100,19 @@ def test_texts_without_targets_teach_nothing() -> None:
         made.ctc_loss(heard, [None, [2, 1]]),
         made.ctc_loss(SpeechFeatures(heard.features[1:], heard.lengths[1:], 25.0), [[2, 1]]),
     )
+
+
+@examples(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=4), st.integers(0, 99))
+def test_the_loss_is_ctc_over_all_pieces_and_so_is_its_gradient(targets: list[list[int]], seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    scores = torch.randn(len(targets), 9, 41, generator=draw, dtype=torch.float64, requires_grad=True)
+    frames = torch.randint(8, 10, (len(targets),), generator=draw)
+    joined, sizes = torch.tensor(list(itertools.chain(*targets))), torch.tensor([len(target) for target in targets])
+    wanted = torch.nn.functional.ctc_loss(scores.log_softmax(-1).transpose(0, 1), joined, frames, sizes)
+    found = soft_pieces._ctc(scores, targets, frames)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, scores), torch.autograd.grad(wanted, scores))
 
 
 @pytest.mark.parametrize("ids", [[], [3, 3]])

@@ -49,7 +49,8 @@ class KaldiFbank(nn.Module):
         frames = frames - frames.mean(dim=-1, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
         shaped = (frames - _EMPHASIS * before) * self.window
-        power = torch.fft.rfft(functional.pad(shaped, (0, _FFT - FRAME))).abs().square()[..., :-1]
+        spectrum = torch.fft.rfft(functional.pad(shaped, (0, _FFT - FRAME)))[..., :-1]
+        power = spectrum.real.square() + spectrum.imag.square()  # no root on the way, as in abs().square()
         energies: Tensor = (power @ self.triangles).clamp(min=_FLOOR).log()
         return energies
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from torch.nn import functional
 
 from tunelet.models.mask_pool import PassDropout
 from tunelet.models.speech.protocol import SpeechFeatures, frame_mask
-from tunelet.models.speech.small import Layer, SmallSettings
+from tunelet.models.speech.small import Layer, SmallSettings, strided
 
 
 class SoftPieces(nn.Module):
@@ -56,7 +57,7 @@ class SoftPieces(nn.Module):
 
     def forward(self, heard: SpeechFeatures) -> tuple[Tensor, Tensor]:
         """Scores (B, F, P + 1) of the blank and the pieces, and frames of each clip (B,): half of the encoder's."""
-        hidden = functional.gelu(self.join(heard.features.transpose(1, 2))).transpose(1, 2)
+        hidden = functional.gelu(strided(heard.features, self.join))
         frames = torch.div(heard.lengths - 1, 2, rounding_mode="floor") + 1
         there = frame_mask(frames, hidden.shape[1])
         hidden = torch.where(there[:, :, None], hidden, 0.0)
@@ -82,10 +83,7 @@ class SoftPieces(nn.Module):
         lengths = heard.lengths[chosen]
         part = SpeechFeatures(heard.features[chosen][:, : int(lengths.max())], lengths, heard.frames_per_second)
         scores, frames = self(part)
-        known = [list(targets[row] or ()) for row in rows]
-        joined = torch.tensor([symbol for target in known for symbol in target], device=scores.device)
-        sizes = torch.tensor([len(target) for target in known])
-        return functional.ctc_loss(scores.float().log_softmax(-1).transpose(0, 1), joined, frames, sizes)
+        return _ctc(scores.float(), [targets[row] or () for row in rows], frames)
 
     def tokens(self, heard: SpeechFeatures) -> list[list[int]]:
         """Token ids that were heard in each clip: the likeliest symbol of each frame, repeats and blanks taken out."""
@@ -111,6 +109,43 @@ class SoftPieces(nn.Module):
             _expected(clip[:count].float().softmax(-1), table)
             for clip, count in zip(scores, frames.tolist(), strict=True)
         ]
+
+
+def _ctc(scores: Tensor, targets: Sequence[Sequence[int]], frames: Tensor) -> Tensor:
+    """Mean CTC loss, each clip's divided by its symbols, of scores (B, F, P + 1).
+
+    A path of P(target) takes one symbol a frame, so with the symbols S of the batch's targets and the blank
+    -log P = -log P over S alone + sum over frames of (log sum exp of all - log sum exp of S). Thousands of symbols that
+    no target has cost one sum then, and not a place in the recursion.
+    """
+    kept = sorted({0}.union(*targets))
+    place = {symbol: number for number, symbol in enumerate(kept)}
+    few, all_of_them = _Parted.apply(scores, torch.tensor(kept, device=scores.device))  # type: ignore[no-untyped-call]
+    here = few.logsumexp(-1, keepdim=True)
+    joined = torch.tensor([place[symbol] for target in targets for symbol in target], device=scores.device)
+    sizes = torch.tensor([len(target) for target in targets])
+    among = functional.ctc_loss((few - here).transpose(0, 1), joined, frames, sizes, reduction="none")
+    beyond = all_of_them - here[..., 0]
+    beyond = torch.where(frame_mask(frames, scores.shape[1]), beyond, 0.0).sum(-1)
+    return ((among + beyond) / sizes.to(scores.device)).mean()
+
+
+class _Parted(torch.autograd.Function):
+    """Scores (B, F, S) of some symbols, and log sum exp (B, F) of all; backward is one pass over the large tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities = scores.softmax(-1)
+        largest, where = scores.max(-1)
+        ctx.save_for_backward(probabilities, kept)
+        chosen = probabilities.gather(-1, where[..., None])[..., 0]
+        return scores.index_select(-1, kept), largest - chosen.log()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        few, all_of_them = gradients
+        probabilities, kept = ctx.saved_tensors
+        return (probabilities * all_of_them[..., None]).index_add_(-1, kept, few), None
 
 
 def _expected(probabilities: Tensor, table: Tensor) -> Tensor:
