@@ -178,6 +178,7 @@ CASES = (
     arguments("nothing to check", "check", "RECIPE", "--schema"),
     arguments("option without value", "run r.yaml --out", "--out", "requires an argument"),
     arguments("no group matches", "run r.yaml --only full", "--only 'full'", "groups: lora"),
+    arguments("no run matches", "run r.yaml --only *-seed77", "no run matches --only '*-seed77'", "runs: lora-seed1"),
     arguments("missing data folder", "run r.yaml --data nowhere", "nowhere: --data", "does not exist", "relative path"),
     arguments("missing data folder, check", "check r.yaml --data nowhere", "nowhere: --data", "does not exist"),
     arguments("a file as data folder", "run r.yaml --data r.yaml", "r.yaml: --data", "folder"),

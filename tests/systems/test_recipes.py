@@ -79,6 +79,9 @@ def test_groups_are_in_order_and_chosen_as_in_a_shell(mine: Path) -> None:
     ]
     assert [run.group for run in recipe.select("full")] == ["full", "full"]
     assert len(recipe.select("*")) == 6
+    assert [run.name for run in recipe.select("*-seed2")] == ["lora-a-seed2", "lora-b-seed2", "full-seed2"]
+    with pytest.raises(InputError, match=r"no run matches --only 'full-seed3'.*runs: lora-a-seed1, lora-a-seed2"):
+        recipe.select("full-seed3")
 
 
 @pytest.mark.parametrize("pattern", ["lora", "FULL", ""])

@@ -14,7 +14,9 @@ def run(
     override: Overrides = None,
     data: DataDir = None,
     out: OutDir = None,
-    only: Annotated[str, typer.Option(metavar="PATTERN", help="Run the groups that match, such as 'lora-*'.")] = "*",
+    only: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Run the groups that match, such as 'lora-*', or runs: '*-seed1'.")
+    ] = "*",
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs that train at the same time.")] = 1,
     together: Annotated[
         int,

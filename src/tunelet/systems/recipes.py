@@ -90,14 +90,17 @@ class LoadedRecipe:
         return list(dict.fromkeys(run.group for run in self.runs))
 
     def select(self, pattern: str) -> list[PlannedRun]:
-        """The runs of the groups that match `pattern`, as in a shell.
+        """The runs of the groups that match `pattern`, as in a shell; with ``-seed`` in it, runs by their own names.
 
         Raises:
-            InputError: no group matches.
+            InputError: nothing matches.
         """
-        chosen = [run for run in self.runs if fnmatch.fnmatchcase(run.group, pattern)]
+        by_name = "-seed" in pattern
+        chosen = [run for run in self.runs if fnmatch.fnmatchcase(run.name if by_name else run.group, pattern)]
         if not chosen:
-            raise InputError(Problem(f"no group matches --only {pattern!r}", hint=f"groups: {', '.join(self.groups)}"))
+            what = "run" if by_name else "group"
+            names = [run.name for run in self.runs] if by_name else self.groups
+            raise InputError(Problem(f"no {what} matches --only {pattern!r}", hint=f"{what}s: {', '.join(names)}"))
         return chosen
 
 

@@ -97,7 +97,7 @@ def run(
         recipe: the expanded recipe, settled (`systems.settling`).
         data: what ``load_data`` of the recipe's schema module gave.
         out: folder of the results; by default ``tunelet-runs/<name>-<hash>``.
-        only: pattern of group names, as in a shell; the others stay as they are.
+        only: pattern of names of groups, or with ``-seed`` of runs, as in a shell; the others stay as they are.
         jobs: runs that train at the same time, each in a process of its own with its share of the processor's threads
             (or with OMP_NUM_THREADS, where that is set).
         together: runs that train in one process, through one pass of the base where they can.
