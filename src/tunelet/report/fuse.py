@@ -73,7 +73,7 @@ def make(folder: Path) -> Report:
 def _told(found: CellDifference) -> str:
     if found.low is None or found.high is None:
         return "a single task and seed: no interval, "
-    return f"95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}, "
+    return f"95 % interval {100 * found.low:+z.2f} to {100 * found.high:+z.2f}, "
 
 
 def _headline(grid: Grid, reference: str, compared: list[Compared]) -> Headline:
@@ -83,7 +83,7 @@ def _headline(grid: Grid, reference: str, compared: list[Compared]) -> Headline:
     # the claim is over the target's own adapter, so that comes first
     of_size = sorted((row for row in compared if row.size == size), key=lambda row: row.second not in alone)
     verdict = " ".join(
-        f"{100 * row.found.difference:+.2f} points to {row.second} ({_told(row.found)}Holm p {p_value(row.p_holm)})."
+        f"{100 * row.found.difference:+z.2f} points to {row.second} ({_told(row.found)}Holm p {p_value(row.p_holm)})."
         for row in of_size[:4]
     )
     total = sum(run.resources.total_parameters for run in runs) / len(runs)

@@ -39,7 +39,7 @@ def comparison_table(compared: Sequence[Compared]) -> Table:
         Column("95 % interval"), Column("p"), Column("p (Holm)"), Column("tasks"), Column("cells"),
     )  # fmt: skip
     rows = [
-        Row((row.first, row.second, row.size, f"{100 * row.found.difference:+.2f}",
+        Row((row.first, row.second, row.size, f"{100 * row.found.difference:+z.2f}",
              _interval(row.found), p_value(row.found.p), p_value(row.p_holm),
              str(row.found.tasks), str(row.found.cells)))
         for row in compared
@@ -54,7 +54,7 @@ def comparison_table(compared: Sequence[Compared]) -> Table:
 def _interval(found: CellDifference) -> str:
     if found.low is None or found.high is None:
         return NONE
-    return f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+    return f"[{100 * found.low:+z.2f}, {100 * found.high:+z.2f}]"
 
 
 def cost_table(grid: Grid) -> Table:

@@ -193,7 +193,7 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
     for row in rows:
         own, seeds = row.difference, row.over_seeds
         cells = (
-            row.strategy, f"{row.p:g}", _NAMES[row.which], f"{100 * own.difference:+.2f}", _ends(own.low, own.high),
+            row.strategy, f"{row.p:g}", _NAMES[row.which], f"{100 * own.difference:+z.2f}", _ends(own.low, own.high),
             p_value(row.holm), _ends(seeds.low, seeds.high) if seeds else NONE, row.verdict,
         )  # fmt: skip
         out.append(Row(cells))
@@ -213,7 +213,7 @@ def _finding(groups: Sequence[Strategy], comparisons: Sequence[Comparison], p: f
         return ""
     first, every = found["first"], found["all"]
     numbers = "; ".join(
-        f"{_NAMES[row.which]} {100 * row.difference.difference:+.2f} points"
+        f"{_NAMES[row.which]} {100 * row.difference.difference:+z.2f} points"
         f" [{_ends(row.difference.low, row.difference.high)}]"
         for row in (first, every)
     )
@@ -254,7 +254,7 @@ def _comparison_record(row: Comparison) -> Record:
 
 
 def _ends(low: float, high: float) -> str:
-    return f"{100 * low:+.2f} to {100 * high:+.2f}"
+    return f"{100 * low:+z.2f} to {100 * high:+z.2f}"
 
 
 def _line(label: str, style: int, points: Sequence[tuple[float, Estimate | None]]) -> Degrading:

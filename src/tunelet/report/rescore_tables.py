@@ -156,9 +156,9 @@ def pairs(found: Sequence[GroupPair], name: str) -> Table | None:
     rows = []
     for pair in shown:
         own = pair.change
-        ours = f"[{100 * own.low:+.2f}, {100 * own.high:+.2f}]"
+        ours = f"[{100 * own.low:+z.2f}, {100 * own.high:+z.2f}]"
         cells = (
-            pair.first, pair.second, f"{100 * own.reduction:+.2f}", ours, percent(own.relative, 1),
+            pair.first, pair.second, f"{100 * own.reduction:+z.2f}", ours, percent(own.relative, 1),
             count(pair.test.segments), NONE if pair.p_holm is None else p_value(pair.p_holm), verdict(pair),
         )  # fmt: skip
         rows.append(Row(cells))

@@ -112,7 +112,7 @@ def _against(pair: GroupPair) -> str:
     start = f"{pair.first} against full fine-tuning ({pair.second}): "
     size = f"{abs(100 * own.reduction):.2f} points {'more' if own.reduction < 0 else 'fewer'} word errors"
     if told == "no difference shown":
-        ends = f"95 % interval of the gain {100 * own.low:+.2f} to {100 * own.high:+.2f}"
+        ends = f"95 % interval of the gain {100 * own.low:+z.2f} to {100 * own.high:+z.2f}"
         bound = f"at most {-100 * own.low:.2f} points worse" if own.low < 0 else "not worse"
         return f"{start}no difference is shown ({size}, {ends}{test}); by that interval it is {bound}."
     ends = " to ".join(f"{100 * end:.2f}" for end in sorted([abs(own.low), abs(own.high)]))

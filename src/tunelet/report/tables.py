@@ -155,8 +155,8 @@ def comparisons_table(rows: Sequence[Comparison]) -> Table:
         better = row.first if row.accuracy.difference > 0 else row.second
         verdict = "no difference shown" if row.p_holm >= 0.05 else f"{better} better"
         cells = (
-            row.first, row.second, f"{100 * row.accuracy.difference:+.2f}", _ends(row.accuracy.low, row.accuracy.high),
-            p_value(row.p_holm), f"{100 * macro.difference:+.2f}" if macro else NONE,
+            row.first, row.second, f"{100 * row.accuracy.difference:+z.2f}", _ends(row.accuracy.low, row.accuracy.high),
+            p_value(row.p_holm), f"{100 * macro.difference:+z.2f}" if macro else NONE,
             _ends(macro.low, macro.high) if macro else NONE, count(row.mcnemar.b), count(row.mcnemar.c),
             p_value(row.mcnemar_p_holm), verdict,
         )  # fmt: skip
@@ -253,7 +253,7 @@ def seeds_phrase(group: Group) -> str:
 
 
 def _ends(low: float, high: float) -> str:
-    return f"[{100 * low:+.2f}, {100 * high:+.2f}]"
+    return f"[{100 * low:+z.2f}, {100 * high:+z.2f}]"
 
 
 def _balance(examples: int, split: Mapping[str, Any]) -> str:

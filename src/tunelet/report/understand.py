@@ -110,11 +110,11 @@ def _headline(numbers: Numbers, compared: Sequence[Compared], runs: Sequence[Und
             group=f"{main.first} minus {main.second} labels",
             chosen_by=f"{tables.HEARD_AS[heard]}; {_count(found.tasks, 'task')}, {_count(found.sources, 'source')},"
             f" {_count(len(view.ks), 'number')} of demonstrations",
-            accuracy=f"{100 * found.value:+.1f}",
+            accuracy=f"{100 * found.value:+z.1f}",
             interval=f"95 % interval {ends(found)}"
             if found.low is not None
             else "no interval: one task, source and seed",
-            paper=f"{100 * theirs:+.1f}",
+            paper=f"{100 * theirs:+z.1f}",
             paper_label=f"{published.SOURCE}, mean of its three mismatched settings (ours); SALMONN-13B on other tasks",
             verdict=statements([main])[0],
             costs=costs,

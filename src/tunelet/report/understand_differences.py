@@ -50,7 +50,7 @@ def comparison_table(rows: Sequence[Compared], caption: str) -> Table:
             () if row.p_holm is None and len(columns) < 14 else (_p(row.p_holm if found.low is not None else None),)
         )
         shown.append(
-            Row((row.first, row.second, row.heard, row.where or "all tasks", row.scope, f"{100 * found.value:+.2f}",
+            Row((row.first, row.second, row.heard, row.where or "all tasks", row.scope, f"{100 * found.value:+z.2f}",
                  ends(found), VERDICTS[row.side], _p(found.p if found.low is not None else None),
                  *corrected, str(found.tasks), str(found.sources), str(found.cells),
                  ", ".join(found.resampled) or "nothing"))
@@ -69,8 +69,8 @@ def difference_records(rows: Sequence[Compared]) -> list[Record]:
 
 def points(value: float, low: float | None, high: float | None) -> str:
     """A difference in points with its interval."""
-    told = f"{100 * value:+.1f}"
-    return told if low is None or high is None else f"{told} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    told = f"{100 * value:+z.1f}"
+    return told if low is None or high is None else f"{told} [{100 * low:+z.1f}, {100 * high:+z.1f}]"
 
 
 def told(found: CrossedValue | None) -> str:
@@ -82,7 +82,7 @@ def ends(found: CrossedValue) -> str:
     """The interval in points."""
     if found.low is None or found.high is None:
         return NONE
-    return f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+    return f"[{100 * found.low:+z.2f}, {100 * found.high:+z.2f}]"
 
 
 def _p(p: float | None) -> str:

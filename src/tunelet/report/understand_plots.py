@@ -99,7 +99,7 @@ def differences(name: str, title: str, rows: Sequence[Difference]) -> Plot:
                 axes.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=1.8, alpha=0.6)
             axes.plot([100 * row.value], [place], marker="o", markersize=6, color=colour, markeredgecolor=colour,
                       markeredgewidth=1.4, markerfacecolor=colour if row.clear else SURFACE, zorder=3)  # fmt: skip
-            axes.annotate(f"{100 * row.value:+.1f}", (1.0, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
+            axes.annotate(f"{100 * row.value:+z.1f}", (1.0, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
                           textcoords="offset points", va="center", fontsize=8.5)  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
@@ -112,7 +112,7 @@ def differences(name: str, title: str, rows: Sequence[Difference]) -> Plot:
         axes.set_xlabel("points")
         axes.set_title(title)
         axes.grid(axis="x")
-        told = "; ".join(f"{row.label}: {100 * row.value:+.1f}{_between(row)}" for row in rows)
+        told = "; ".join(f"{row.label}: {100 * row.value:+z.1f}{_between(row)}" for row in rows)
         return Plot(to_svg(figure, name, title, f"One dot a row. {told}."))
 
 
@@ -166,7 +166,7 @@ def kept_names(name: str, title: str, bars: Sequence[tuple[int, float]], expecte
 
 
 def _between(row: Difference) -> str:
-    return "" if row.low is None or row.high is None else f", {100 * row.low:+.1f} to {100 * row.high:+.1f}"
+    return "" if row.low is None or row.high is None else f", {100 * row.low:+z.1f} to {100 * row.high:+z.1f}"
 
 
 def _short(text: str, most: int) -> str:

@@ -216,4 +216,4 @@ def around(values: Sequence[float] | None) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:+.1f}"
+    return NONE if value is None else f"{100 * value:+z.1f}"
