@@ -1,4 +1,6 @@
-"""Reads YAML into plain data and remembers the line of every key. Not here: what the keys mean (`base.recipe`).
+"""Reads YAML into plain data, remembers the line of every key, and writes such data.
+
+Not here: what the keys mean (`base.recipe`).
 
 Only what a recipe needs is accepted: mappings, lists, strings, numbers, booleans, null. Anchors and aliases are
 refused (a few lines of them can stand for gigabytes), and so are tags, duplicate keys and keys that are not text.
@@ -94,6 +96,14 @@ def read_yaml(text: str, file: str) -> Tree:
     return Tree(data, reader.lines, file)
 
 
+def write_yaml(data: Any) -> str:
+    """Plain data as YAML that `read_yaml` reads as the same: a text that it would take for a number stands in quotes.
+
+    PyYAML itself writes by YAML 1.1, in which ``08`` and ``1e-3`` are texts.
+    """
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 class _RefusedError(Exception):
     """YAML, but not what a recipe may hold."""
 
@@ -126,6 +136,19 @@ class _Loader(yaml.SafeLoader):
 
     def _refuse(self, event: Any, message: str) -> None:
         raise _RefusedError(message, event.start_mark.line + 1)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # what stands twice is written twice, for aliases are refused
+
+
+def _quoted(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None if isinstance(plain_scalar(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
 
 
 class _Reader:

@@ -16,11 +16,10 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from tunelet.base.errors import DamagedFileError, InputError, Problem
 from tunelet.base.files import clear_parts, digest, read_json, write_atomic, write_json
 from tunelet.base.locks import folder_lock
+from tunelet.base.yaml_lines import write_yaml
 from tunelet.report import build_report
 from tunelet.systems.jobs import LOG, Job, Workplace, finished, in_processes
 from tunelet.systems.recipes import LoadedRecipe, PlannedRun
@@ -125,7 +124,7 @@ def run(
     folder = out or DEFAULT_ROOT / f"{recipe.name}-{whole[:10]}"
     with folder_lock(folder):
         clear_parts(folder)
-        write_atomic(folder / "recipe.yaml", yaml.safe_dump(recipe.tree, sort_keys=False, allow_unicode=True))
+        write_atomic(folder / "recipe.yaml", write_yaml(recipe.tree))
         write_json(folder / "audit.json", context.audit())
         missing = []
         for number, planned in enumerate(chosen, start=1):
