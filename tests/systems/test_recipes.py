@@ -84,6 +84,11 @@ def test_groups_are_in_order_and_chosen_as_in_a_shell(mine: Path) -> None:
         recipe.select("full-seed3")
 
 
+def test_many_names_are_not_all_listed() -> None:
+    with pytest.raises(InputError, match=r"runs: .*, \.\.\. \(\d{3,} in all\)"):
+        load_recipe("fuse").select("nothing-seed1")
+
+
 @pytest.mark.parametrize("pattern", ["lora", "FULL", ""])
 def test_a_pattern_without_a_match_lists_the_groups(mine: Path, pattern: str) -> None:
     with pytest.raises(InputError, match="groups: lora-a, lora-b, full"):

@@ -28,6 +28,8 @@ NOT_HASHED_IF_NULL = {
     "training": ("head_learning_rate",),
     "scorer": ("language_models", "beside", "simulated", "distil", "start"),
 }
+#: names that an error lists
+_TOLD = 24
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class LoadedRecipe:
         if not chosen:
             what = "run" if by_name else "group"
             names = [run.name for run in self.runs] if by_name else self.groups
-            raise InputError(Problem(f"no {what} matches --only {pattern!r}", hint=f"{what}s: {', '.join(names)}"))
+            told = names if len(names) <= _TOLD else [*names[:_TOLD], f"... ({len(names)} in all)"]
+            raise InputError(Problem(f"no {what} matches --only {pattern!r}", hint=f"{what}s: {', '.join(told)}"))
         return chosen
 
 

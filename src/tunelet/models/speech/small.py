@@ -228,7 +228,7 @@ class Layer(nn.Module):
 def strided(hidden: Tensor, convolution: nn.Conv1d) -> Tensor:
     """(B, F', width) of a convolution over the frames of (B, F, C), padded by half its kernel.
 
-    One product with the frames of each place side by side: on a CPU several times faster than Conv1d, backward most.
+    One product with the frames of each place side by side, so that nothing is transposed.
     """
     width, step = convolution.kernel_size[0], convolution.stride[0]
     around = functional.pad(hidden, (0, 0, width // 2, width // 2))
