@@ -15,6 +15,7 @@ from toy_voices import VOICES, Tones
 from tunelet.base.errors import RecipeError
 from tunelet.data import speaking
 from tunelet.data.nbest import Hypothesis, NBest
+from tunelet.data.recognisers.batch import Recognised
 from tunelet.data.spoken import SpokenExample
 from tunelet.data.understanding import spoken
 from tunelet.models.speech.encoder_folder import LoadedEncoder, save_encoder
@@ -22,6 +23,7 @@ from tunelet.models.speech.small import SmallSettings, build_small
 from tunelet.models.speech.soft_words import SpokenQueries
 from tunelet.systems import load_recipe, run_recipe, understand_material
 from tunelet.systems.understand_recipe import load_data
+from tunelet.training.events import Note, Observer
 
 
 @pytest.fixture
@@ -100,6 +102,52 @@ def test_what_is_shown_before_a_spoken_query_is_near_to_what_was_heard(
     folder = run_recipe(load_recipe(recipe), out=tmp_path / "out", only="random-*")
     (run,) = json.loads((folder / "result.json").read_text(encoding="utf-8"))["runs"]
     assert len({*shown("speech", run)}) == 1 < len({*shown("text", run)})
+
+
+def test_long_work_with_sound_is_told_of_and_done_by_several_workers(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def heard(examples: Sequence[SpokenExample], *rest: Any, **more: Any) -> Iterator[NBest]:
+        asked.append(more["workers"])
+        for done, one in enumerate(examples, start=1):
+            more["observer"](Recognised(one.id, done, len(examples), cached=done == 1))
+            yield NBest(one.id, (Hypothesis("my cat", -1.0),), None, None)
+
+    monkeypatch.setattr(understand_material, "recognise", heard)
+    notes: list[str] = []
+    run_recipe(load_recipe(recipe, ["data.workers=3"]), out=tmp_path / "out", observer=into(notes))
+    assert asked == [3] * len(asked)
+    assert asked
+    said = [note for note in notes if note.startswith("recognising places:")]
+    assert said == ["recognising places: 2 of 3", "recognising places: 3 of 3"]  # what was there is not told
+    assert "speaking places: 3 of 3" in notes
+    # how many work on it changes no answer
+    hashes = {load_hash(recipe, [f"data.workers={workers}"]) for workers in (1, 3)}
+    assert len(hashes) == 1
+
+
+def test_a_control_stops_while_its_sound_is_made_and_tells_of_it(recipe: Path, tmp_path: Path) -> None:
+    only_knn = load_recipe(recipe, ["runs=[{name: knn, approach: {regime: knn}}]"])
+    notes: list[str] = []
+
+    def stop() -> bool:
+        return any(note.startswith("speaking") for note in notes)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(only_knn, out=tmp_path / "out", observer=into(notes), interrupted=stop)
+    assert not list((tmp_path / "out").rglob("*.flac"))
+
+
+def into(notes: list[str]) -> Observer:
+    """An observer that keeps what it is told."""
+    return lambda event: notes.append(event.text) if isinstance(event, Note) else None
+
+
+def load_hash(recipe: Path, overrides: list[str]) -> str:
+    """What the data of a recipe are known by."""
+    return str(load_data(load_recipe(recipe, overrides), None).sha256)
 
 
 def test_ears_that_are_none_are_told(recipe: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,6 @@ class Context(Alone):
 
     data: UnderstandData
     cache: Path | None
-    _material: Material | None = None
     _weights: dict[str, tuple[str, str]] = field(default_factory=dict)
     _started: dict[str, Started] = field(default_factory=dict)
 
@@ -80,7 +80,8 @@ class Context(Alone):
     ) -> dict[str, Any]:
         """Do one run; returns what run.json holds."""
         begun, chosen = now(), sections(run)
-        material = self._shared(observer, interrupted)
+        material = self._material
+        material.observer, material.interrupted = observer, interrupted
         before = material.seconds
         name, fingerprint = self._base(chosen)
         source = self._source(chosen)
@@ -123,7 +124,7 @@ class Context(Alone):
 
     def _base(self, chosen: Sections) -> tuple[str, str]:
         if chosen.approach.regime in CONTROLS:
-            base = self._shared(ignore, lambda: False).embedder.base
+            base = self._material.embedder.base
             return base.name, base.fingerprint
         key = digest(chosen.model.model_dump(mode="json"))
         if key not in self._weights:
@@ -133,11 +134,9 @@ class Context(Alone):
     def _start_of(self, chosen: Sections) -> Start | None:
         return self.data.starts.get(start_key(chosen.base, chosen.model))
 
-    def _shared(self, observer: Observer, interrupted: Callable[[], bool]) -> Material:
-        if self._material is None:
-            self._material = Material(self.data, self.cache)
-        self._material.observer, self._material.interrupted = observer, interrupted
-        return self._material
+    @cached_property
+    def _material(self) -> Material:
+        return Material(self.data, self.cache)
 
     def _started_of(
         self, chosen: Sections, run: PlannedRun, cache: Path, observer: Observer, interrupted: Callable[[], bool]

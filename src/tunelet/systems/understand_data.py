@@ -96,7 +96,7 @@ class UnderstandData:
     @cached_property
     def sha256(self) -> str:
         """Hash of all tasks with all examples, and of what is asked of them."""
-        settings = self.settings.model_dump(mode="json", exclude={"sources", "tasks", "classes"})
+        settings = self.settings.model_dump(mode="json", exclude={"sources", "tasks", "classes", "workers"})
         tasks = {name: told.sha256 for name, told in self.tasks.items()}
         return digest({"settings": settings, "asked": list(self.asked), "tasks": tasks, "sound": self._sound})
 

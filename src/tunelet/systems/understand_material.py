@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from tunelet.base.errors import DataError, Problem
-from tunelet.data.recognisers.batch import recognise
+from tunelet.data.recognisers.batch import Recognised, recognise
 from tunelet.data.spoken import SpokenExample
+from tunelet.data.spoken_clips import ClipsMade
 from tunelet.data.understanding.demonstrations import NEAR, DemonstrationPool, Embeddings, Ranking
 from tunelet.data.understanding.task import UnderstandingExample
 from tunelet.models.bases import load_base
@@ -189,7 +190,14 @@ class Material:
             raise DataError(Problem("sound is to be made, and there is no folder for it", field="data.speak"))
         voices = {"train": TRAIN_VOICES, "validation": VALIDATION_VOICES, "test": TEST_VOICES}[part]
         self.observer(Note(f"speaking {len(examples):,} {part} examples of {task}"))
-        made = speak_examples(examples, folder=self.cache / "spoken", voices=voices, interrupted=self.interrupted)
+        made = speak_examples(
+            examples,
+            folder=self.cache / "spoken",
+            voices=voices,
+            workers=self.data.settings.workers,
+            observer=self._tenths(f"speaking {task}"),
+            interrupted=self.interrupted,
+        )
         sounds = {one.key: one.audio for one in made.examples}
         return tuple(replace(one, audio=sounds.get(one.key, one.audio)) for one in examples)
 
@@ -205,8 +213,28 @@ class Material:
         self.observer(Note(f"recognising {len(missing):,} test examples of {task}"))
         given = [SpokenExample("/".join(one.key), one.audio) for one in missing if one.audio is not None]
         cache = None if self.cache is None else self.cache / "nbest"
-        lists = recognise(given, settings.recogniser, cache=cache, interrupted=self.interrupted)
+        lists = recognise(
+            given,
+            settings.recogniser,
+            cache=cache,
+            workers=settings.workers,
+            observer=self._tenths(f"recognising {task}"),
+            interrupted=self.interrupted,
+        )
         texts = {one.id: one.hypotheses[0].text for one in lists}
         return tuple(
             one if one.heard is not None else replace(one, heard=texts.get("/".join(one.key))) for one in examples
         )
+
+    def _tenths(self, what: str) -> Callable[[ClipsMade | Recognised], None]:
+        """An observer that tells of each tenth of the work, but for what was there already."""
+        told = [0]
+
+        def tell(event: ClipsMade | Recognised) -> None:
+            share = 10 * event.done // event.total
+            fresh = event.made > 0 if isinstance(event, ClipsMade) else not event.cached
+            if fresh and share > told[0]:
+                self.observer(Note(f"{what}: {event.done:,} of {event.total:,}"))
+            told[0] = max(told[0], share)
+
+        return tell

@@ -80,6 +80,7 @@ class UnderstandDataSettings(Settings):
     recogniser: SphinxSettings = Field(
         default_factory=lambda: SphinxSettings(n=1), description="cascade: the recogniser of sound"
     )
+    workers: int = Field(2, ge=1, description="programs that speak, and processes that recognise, at the same time")
     encoder: str = Field(
         EMBEDDED, min_length=1, description="base of the sentence vectors (mean pooling) by which examples are similar"
     )
