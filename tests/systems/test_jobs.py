@@ -133,7 +133,7 @@ def test_no_more_than_asked_for_at_once(place: Workplace, scripts: dict[str, Any
 def test_threads_are_shared_unless_the_user_has_said_how_many(
     given: str | None, expected: str, place: Workplace, scripts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "_cores", lambda: 7)
+    monkeypatch.setattr(jobs, "usable_cores", lambda: 7)
     monkeypatch.delenv("OMP_NUM_THREADS")
     if given is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", given)

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunelet.base.cores import usable_cores
 from tunelet.base.errors import WRONG_INPUT, DamagedFileError, InputError, TrainingError, TuneletError
 from tunelet.base.files import read_json
 from tunelet.systems.recipes import PlannedRun
@@ -126,7 +127,7 @@ def in_processes(
     """
     waiting, running = list(jobs), dict[str, _Worker]()
     lines: _Lines = queue.Queue()
-    threads = max(1, _cores() // at_once)
+    threads = max(1, usable_cores() // at_once)
     failure: TuneletError | None = None
     try:
         while running or (waiting and failure is None):
@@ -157,11 +158,6 @@ def in_processes(
         _stop(running.values())
     if failure is not None:
         raise failure
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(job: Job, place: Workplace, threads: int, lines: _Lines) -> _Worker:

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tunelet.base.cores import usable_cores
 from tunelet.models.rates import native_bf16
 
 LIBRARIES = ("tunelet", "torch", "transformers", "peft", "accelerate", "numpy")
@@ -38,7 +39,7 @@ def describe_machine() -> dict[str, Any]:
         "processor": _processor(),
         "architecture": platform.machine(),
         "system": platform.system(),
-        "cores": _cores(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": memory_bytes(),
         "simd": torch.backends.cpu.get_cpu_capability(),
@@ -80,11 +81,6 @@ def _processor() -> str:
         if key.strip() == "model name":
             return value.strip()
     return platform.processor() or platform.machine() or "unknown"
-
-
-def _cores() -> int:
-    # A container often sees more cores than it may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cuda_device(index: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tunelet.base.cores import usable_cores
 from tunelet.base.errors import DataError, InputError, Problem
 from tunelet.data.nbest import Hypothesis
 from tunelet.data.recognisers.settings import RecogniserSettings, settings_from
@@ -60,7 +61,7 @@ def in_workers(paths: Sequence[Path], settings: RecogniserSettings, workers: int
         waiting.put(task)
     answers: _Answers = queue.Queue()
     stop = threading.Event()
-    crew = [_Crew(settings, max(1, _cores() // workers)) for _ in range(workers)]
+    crew = [_Crew(settings, max(1, usable_cores() // workers)) for _ in range(workers)]
     threads = [threading.Thread(target=one.work, args=(waiting, answers, stop), daemon=True) for one in crew]
     for thread in threads:
         thread.start()
@@ -153,11 +154,6 @@ def _outcome(row: dict[str, Any]) -> Outcome | _Fatal:
     if problems:
         return Outcome(None, problems)
     return Outcome(tuple(Hypothesis(text, score) for text, score in row["nbest"]))
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(argument: str) -> int:
