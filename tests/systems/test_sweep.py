@@ -14,7 +14,7 @@ from toy_sweep import Toy, same_files
 from tunelet.base.errors import InputError, NonFiniteLossError, RunFolderBusyError
 from tunelet.base.locks import folder_lock
 from tunelet.report.result_schema import validate
-from tunelet.systems import load_recipe
+from tunelet.systems import load_recipe, sweep
 from tunelet.training.events import Event, Note, RunFinished, RunStarted, StepDone
 
 #: what other tools read: key -> its type, or the keys below it
@@ -160,6 +160,16 @@ def test_only_the_run_that_is_missing_is_done(ended: Toy, tmp_path: Path) -> Non
     assert [event.name for event in toy.told(RunStarted)] == ["full-seed1"]
     assert same_files(toy.folder("full-seed1"), ended.folder("full-seed1")) == []
     assert toy.result()["finished"] is True
+
+
+def test_memory_of_the_runs_before_is_handed_back(ended: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = ended.copy(tmp_path / "out")
+    for name in ("lora-seed1", "full-seed1"):
+        (toy.folder(name) / "run.json").unlink()
+    begun: list[int] = []
+    monkeypatch.setattr(sweep, "hand_back_freed_memory", lambda: begun.append(len(toy.told(RunStarted))))
+    toy.run()
+    assert begun == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from tunelet.base.allocator import hand_back_freed_memory
 from tunelet.base.errors import DamagedFileError, InputError, Problem
 from tunelet.base.files import clear_parts, digest, read_json, write_atomic, write_json
 from tunelet.base.locks import folder_lock
@@ -178,6 +179,7 @@ def side_by_side(
     Jobs for which `Context.together` says the same train together; the others alone, in their order.
     """
     for chunk in _chunks(context, jobs, at_most):
+        hand_back_freed_memory()  # that of the runs before
         if len(chunk) == 1:
             yield chunk[0], execute(context, chunk[0], observer, interrupted)
             continue

@@ -142,10 +142,9 @@ def test_what_is_remembered_holds_nothing_else(model: PrefixModel) -> None:
     held = BlockStates(model.language)
     with torch.no_grad():
         held.states([one.ids for one in readings], [one.blocks for one in readings], [None] * 6)
-    assert len(held._known) > 2 and held._places == sum(len(block.states) for block in held._known.values())
-    for block in held._known.values():
-        for tensor in (block.states, block.memory):
-            assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    kept = [tensor for block in held._known.values() for tensor in (block.states, block.memory)]
+    assert len(held._known) > 2
+    assert held._bytes == sum(tensor.untyped_storage().nbytes() for tensor in kept)
 
 
 def test_speech_in_a_block(base: Base) -> None:

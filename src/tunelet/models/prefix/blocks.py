@@ -38,8 +38,8 @@ _SHARED = ("instruction", "definitions", "guidelines")
 _MOST = 1 << 16
 #: Places of a batch of blocks, padding included.
 PLACES = 4096
-#: Places that are remembered before all are let go; of MiniLM, 20 kB each, 64 Ki take 1.3 GB.
-REMEMBERED = 1 << 16
+#: Bytes that are remembered before all are let go; a place of MiniLM takes 20 kB.
+REMEMBERED = 1 << 30
 
 
 def block_starts(prompt: Prompt) -> tuple[list[int], list[int]]:
@@ -139,7 +139,7 @@ class BlockStates:
         self._device = next(language.parameters()).device
         #: by the tokens of block 0, and, of a demonstration, its own after them
         self._known: dict[tuple[bytes, ...], Block] = {}
-        self._places = 0
+        self._bytes = 0
         # of keys and values of a batch; fresh memory of this size for each costs a quarter of the time
         self._scratch = torch.empty(0, device=self._device)
 
@@ -151,9 +151,9 @@ class BlockStates:
             blocks: (T,) the block of each token.
             embedded: (L, H) input embeddings of a prompt's last block, where they are not those of its tokens.
         """
-        if self._places > REMEMBERED:
+        if self._bytes > REMEMBERED:
             self._known.clear()
-            self._places = 0
+            self._bytes = 0
         apart = [_apart(*one) for one in zip(ids, blocks, strict=True)]
         self._learn({(first.tobytes(),): first for first, _, _ in apart})
         self._learn({(first.tobytes(), one.tobytes()): one for first, shown, _ in apart for one in shown})
@@ -171,8 +171,9 @@ class BlockStates:
             for row, key in enumerate(part):
                 length = len(wanted[key])
                 # copies: a view would hold the whole batch, with what stood before each of its blocks
-                self._known[key] = Block(states[row, :length].clone(), own[:, :, row, :, :length].clone())
-                self._places += length
+                block = Block(states[row, :length].clone(), own[:, :, row, :, :length].clone())
+                self._known[key] = block
+                self._bytes += block.states.nbytes + block.memory.nbytes
 
     def _read_last(
         self, apart: Sequence[tuple[Ids, list[Ids], Ids]], embedded: Sequence[Tensor | None]
