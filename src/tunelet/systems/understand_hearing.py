@@ -21,6 +21,7 @@ from tunelet.models.sentence_embedder import SentenceEmbedder
 from tunelet.models.speech.encoder_folder import load_encoder
 from tunelet.models.speech.soft_words import How, SpokenQueries
 from tunelet.systems.understand_questions import Hear, Places
+from tunelet.training.events import Note, Observer, ignore
 
 #: sounds that are read at once to be heard in batches of like length
 _HEARD = 256
@@ -33,7 +34,7 @@ class Ears:
     Attributes:
         key: by what it is known.
         places: of a prompt that the sound of a query takes.
-        hear: queries together, which then need not be heard one by one.
+        hear: queries together, which then need not be heard one by one; tells of each tenth, and can be stopped.
         vectors: of queries, in the place of their words.
         write: queries down.
         embedder: that takes such vectors, or None.
@@ -47,7 +48,15 @@ class Ears:
     embedder: SentenceEmbedder | None
 
 
-def give_ears(model: Any, base: Base, folder: Path | None, how: How, cache: Path) -> Ears | None:
+def give_ears(
+    model: Any,
+    base: Base,
+    folder: Path | None,
+    how: How,
+    cache: Path,
+    observer: Observer = ignore,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Ears | None:
     """Give a prefix model its ears, if it is to have some.
 
     Args:
@@ -55,6 +64,8 @@ def give_ears(model: Any, base: Base, folder: Path | None, how: How, cache: Path
         folder: of the encoder, or None.
         how: what stands in the place of words, see `models.speech.soft_words`.
         cache: folder for what runs share.
+        observer: told of long hearing.
+        interrupted: asked while something is heard.
     """
     if folder is None:
         return None
@@ -72,7 +83,14 @@ def give_ears(model: Any, base: Base, folder: Path | None, how: How, cache: Path
         return len(heard([query])[0])
 
     def hear(queries: Sequence[UnderstandingExample]) -> None:
-        for start in range(0, len(queries), _HEARD):
+        total, told, made = len(queries), 0, heard.made
+        for start in range(0, total, _HEARD):
+            if interrupted():
+                raise KeyboardInterrupt
             heard(queries[start : start + _HEARD])
+            done = min(start + _HEARD, total)
+            if heard.made > made and 10 * done // total > told:
+                told = 10 * done // total
+                observer(Note(f"heard {done:,} of {total:,} clips"))
 
     return Ears(heard.fingerprint, places, hear, heard, heard.written, model.embedder)

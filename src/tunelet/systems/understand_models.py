@@ -51,7 +51,8 @@ def open_prefix(wanted: Wanted) -> Opened:
             embedder = None
         parts = {"matching": settings.matching, "blocks": settings.blocks}
         model = build_prefix(base, **parts, attention=settings.attention, embedder=embedder)
-    ears = give_ears(model, base, wanted.ears, wanted.model.heard_as, wanted.cache)
+    hearing = wanted.ears, wanted.model.heard_as, wanted.cache, wanted.observer, wanted.interrupted
+    ears = give_ears(model, base, *hearing)
     scaled: dict[str, Any] = {}
     stored: list[Path] = []
 
@@ -65,7 +66,7 @@ def open_prefix(wanted: Wanted) -> Opened:
         # the fast path knows one scale; what is stored is asked through PEFT's modules
         if "model" not in scaled:
             scaled["model"] = load_prefix(stored[-1], base=base.name, embedder=embedder).model
-            give_ears(scaled["model"], base, wanted.ears, wanted.model.heard_as, wanted.cache)
+            give_ears(scaled["model"], base, *hearing)
             scaled["model"].to(next(model.parameters()).device)
         with lora_scaled(scaled["model"], way.lora_scale):
             found: list[Answer] = scaled["model"].answer(questions)

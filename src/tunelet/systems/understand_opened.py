@@ -23,6 +23,7 @@ from tunelet.systems.understand_hearing import Ears
 from tunelet.systems.understand_questions import Places
 from tunelet.systems.understand_settings import UnderstandModelSettings
 from tunelet.systems.understand_ways import Way
+from tunelet.training.events import Observer, ignore
 from tunelet.tuning.settings import TuningSettings
 from tunelet.tuning.tuned import Tuned
 
@@ -39,6 +40,8 @@ class Wanted:
         ears: folder of the encoder that the model hears with, or None.
         cache: folder for what runs share.
         embedder: of the recipe's sentence encoder, to be shared where the base is the same.
+        observer: told of long work.
+        interrupted: asked during long work.
     """
 
     model: UnderstandModelSettings
@@ -49,6 +52,8 @@ class Wanted:
     cache: Path
     ears: Path | None = None
     embedder: SentenceEmbedder | None = None
+    observer: Observer = ignore
+    interrupted: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,8 @@ class Work:
             cache,
             None if ears is None else ears_folder(ears, cache, self.observer, self.interrupted, self.data.data_dir),
             self.material.embedder,
+            self.observer,
+            self.interrupted,
         )
         opened = KINDS[chosen.model.kind](wanted)
         done = self._tuned(opened) if chosen.approach.tunes else self._untuned(opened)

@@ -55,6 +55,9 @@ class SpokenQueries:
         cache: folder for vectors, or None.
         how: see the top of the file.
 
+    Attributes:
+        made: sounds that were heard so far, those that were remembered not counted.
+
     Raises:
         BaseModelError: `how` is "pieces", and the encoder has no such head, or one for another tokenizer; or it is
             "words", and the encoder has no search.
@@ -76,6 +79,7 @@ class SpokenQueries:
         self._tokenizer = tokenizer
         self._embeddings = embeddings.detach().float().cpu().clone()
         self._known: dict[_Sound, Tensor] = {}
+        self.made = 0
         if how == "pieces":
             self._check_pieces()
         if how == "words" and loaded.search is None:
@@ -112,6 +116,7 @@ class SpokenQueries:
             for row, vectors in zip(rows, self._vectors(heard), strict=True):
                 key, query = made[row]
                 self._known[key] = vectors
+                self.made += 1
                 if self.cache is not None:
                     write_frames(self._path(query), vectors)
         return [self._known[query.audio, query.seconds] for query in queries if query.audio is not None]
