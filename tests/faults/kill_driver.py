@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import sklearn.metrics  # noqa: F401  (as is the next but one: imported once, here, for all children)
+import sklearn.metrics  # noqa: F401  (as is `classify`: imported once, here, for all children)
 import torch
 
 from tunelet.base import files
