@@ -42,7 +42,7 @@ _STYLE: Any = {
     "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.linewidth": 0.7,
     "grid.color": GRID, "grid.linewidth": 0.7, "axes.spines.top": False, "axes.spines.right": False,
     "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.axisbelow": True,
-    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "axes.titlepad": 10,
+    "figure.facecolor": "none", "axes.facecolor": "none", "axes.titlepad": 10,
     "xtick.major.width": 0.7, "ytick.major.width": 0.7, "legend.frameon": False,
 }  # fmt: skip
 
